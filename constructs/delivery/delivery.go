@@ -1,0 +1,246 @@
+// Package delivery defines a Firehose delivery stream that carries a Kinesis
+// stream's records to a destination, through a Go function if wanted. There is
+// one file per destination.
+//
+// It is built on the CloudFormation resource: the CDK's own construct reaches
+// fewer destinations, adds a table of network ranges to every template, and
+// grants more of S3 than Firehose needs.
+package delivery
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskinesisfirehose"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/spec"
+	"github.com/millrace/millrace/constructs/watch"
+)
+
+// Source is the Kinesis stream that is delivered: a *stream.Stream; stream.Of
+// takes any IStream.
+type Source interface {
+	// Arn of the stream.
+	Arn() *string
+	// Kind must be spec.Kinesis.
+	Kind() spec.SourceKind
+	// Retention is how long the stream keeps a record.
+	Retention() time.Duration
+	// Grant allows exactly these actions on the stream.
+	Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant
+}
+
+// Destination is where records are delivered to: an [S3].
+type Destination interface {
+	validate(c *spec.Check, path string)
+	// attach defines what the destination needs and puts its configuration into props.
+	attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps)
+	signals(d *Delivery) []watch.Signal
+}
+
+// Transform is a Go function that changes records on their way: its handler
+// takes a Firehose event and answers every record with Ok, Dropped or
+// ProcessingFailed.
+type Transform struct {
+	// Transform are the settings of the hand-over.
+	spec.Transform
+	// Function are the settings of the function; its timeout is at most 5 minutes
+	// here and 60 s by default.
+	spec.Function
+	// Code of the function.
+	Code gofunc.Code
+	// Environment variables of the function.
+	Environment map[string]*string
+}
+
+// Props of [New]. Source and To are required.
+type Props struct {
+	// Source that is delivered.
+	Source Source
+	// To is the destination.
+	To Destination
+	// Transform that records pass; none by default.
+	Transform *Transform
+	// RemovalPolicy of what is defined here (bucket, logs); RETAIN by default.
+	RemovalPolicy awscdk.RemovalPolicy
+}
+
+// Delivery is a Firehose delivery stream.
+type Delivery struct {
+	construct constructs.Construct
+	props     Props
+	role      awsiam.Role
+	logs      awslogs.LogGroup
+	transform *gofunc.Function
+	bucket    awss3.IBucket
+	grants    []awsiam.Grant
+	resource  awskinesisfirehose.CfnDeliveryStream
+}
+
+// New defines a delivery. It panics with a [*spec.Invalid] when a setting is invalid.
+func New(scope constructs.Construct, id string, props Props) *Delivery {
+	this := constructs.NewConstruct(scope, jsii.String(id))
+	validate(*this.Node().Path(), props).Must()
+
+	d := &Delivery{construct: this, props: props}
+	if props.RemovalPolicy == "" {
+		d.props.RemovalPolicy = awscdk.RemovalPolicy_RETAIN
+	}
+	d.role = awsiam.NewRole(this, jsii.String("Role"), &awsiam.RoleProps{
+		AssumedBy: awsiam.NewServicePrincipal(jsii.String("firehose.amazonaws.com"), nil),
+	})
+	d.logs = awslogs.NewLogGroup(this, jsii.String("Logs"), &awslogs.LogGroupProps{
+		Retention: awslogs.RetentionDays_ONE_MONTH, RemovalPolicy: d.props.RemovalPolicy,
+	})
+	d.allow(&[]*string{d.logs.LogGroupArn()}, "logs:PutLogEvents")
+	d.keep(props.Source.Grant(d.role, "kinesis:DescribeStream", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"))
+	if t := props.Transform; t != nil {
+		settings := t.Function
+		if settings.Timeout == 0 {
+			settings.Timeout = 60 * time.Second
+		}
+		d.transform = gofunc.New(this, "Transform", gofunc.Props{
+			Function: settings, Code: t.Code, Environment: t.Environment, RemovalPolicy: d.props.RemovalPolicy,
+		})
+		arn := *d.transform.Function().FunctionArn()
+		// Firehose may address the function with or without its version.
+		d.allow(&[]*string{jsii.String(arn), jsii.String(arn + ":$LATEST")}, "lambda:InvokeFunction")
+	}
+
+	cfn := &awskinesisfirehose.CfnDeliveryStreamProps{
+		DeliveryStreamType: jsii.String("KinesisStreamAsSource"),
+		KinesisStreamSourceConfiguration: &awskinesisfirehose.CfnDeliveryStream_KinesisStreamSourceConfigurationProperty{
+			KinesisStreamArn: props.Source.Arn(), RoleArn: d.role.RoleArn(),
+		},
+	}
+	props.To.attach(d, cfn)
+	d.resource = awskinesisfirehose.NewCfnDeliveryStream(this, jsii.String("Resource"), cfn)
+	for _, grant := range d.grants {
+		// Firehose tries its role when it is created: a first deployment would race IAM.
+		grant.ApplyBefore(d.resource)
+	}
+	return d
+}
+
+func validate(path string, props Props) *spec.Check {
+	c := spec.At(path)
+	if props.Source == nil {
+		c.Add("Source", nil, "a delivery reads a stream", "set it to a *stream.Stream")
+	} else if props.Source.Kind() != spec.Kinesis {
+		c.Add("Source", string(props.Source.Kind()), "Firehose reads Kinesis streams only", "set it to a *stream.Stream")
+	}
+	if props.To == nil {
+		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{}")
+	} else {
+		props.To.validate(c, path)
+	}
+	if t := props.Transform; t != nil {
+		c.Merge(t.Transform.Validate(path))
+		c.Merge(t.Function.Validate(path))
+		if t.Timeout > spec.TransformTimeout.Max {
+			c.Add("Transform.Timeout", t.Timeout, spec.TransformTimeout.String(), "set it to five minutes or less")
+		}
+	}
+	return c
+}
+
+// Construct is the node that holds everything defined here.
+func (d *Delivery) Construct() constructs.Construct { return d.construct }
+
+// Resource is the delivery stream, a CloudFormation resource.
+func (d *Delivery) Resource() awskinesisfirehose.CfnDeliveryStream { return d.resource }
+
+// Name of the delivery stream.
+func (d *Delivery) Name() *string { return d.resource.Ref() }
+
+// Role that Firehose acts with.
+func (d *Delivery) Role() awsiam.Role { return d.role }
+
+// Logs is the group that Firehose writes delivery errors to.
+func (d *Delivery) Logs() awslogs.LogGroup { return d.logs }
+
+// Bucket that the delivery writes to, whether it was given or defined here.
+func (d *Delivery) Bucket() awss3.IBucket { return d.bucket }
+
+// Transform is the function that records pass, or nil.
+func (d *Delivery) Transform() *gofunc.Function { return d.transform }
+
+// Signals of the delivery: how far it is behind its source, what its destination
+// tells, and its transform's.
+func (d *Delivery) Signals() []watch.Signal {
+	signals := watch.Age(d.construct, "SourceAge", "Behind the stream (ms)",
+		d.metric("KinesisMillisBehindLatest", "Maximum"), d.props.Source.Retention(),
+		"See the delivery's own log and its transform's errors; raise the retention if it can't catch up in time.")
+	throttled := watch.Signal{
+		Owner: d.construct, Name: "SourceThrottled", Graph: "Reads of the stream turned away", Metric: d.metric("ThrottledGetRecords", "Sum"),
+		From: "a stream with free read capacity turns none away", Why: "Firehose shares the stream's 2 MB/s and 5 calls/s per shard with other readers.",
+		Do:      "Give the other consumers enhanced fan-out, or remove one.",
+		Periods: 15, Breaching: 10, Missing: watch.NotBreaching, Severity: watch.Warning,
+	}
+	signals = append(signals, throttled)
+	signals = append(signals, d.props.To.signals(d)...)
+	if d.transform != nil {
+		signals = append(signals, watch.Signal{
+			Owner: d.construct, Name: "TransformFailed", Graph: "Transform success (share)", Metric: d.metric("ExecuteProcessing.Success", "Average"),
+			Below: true, Threshold: 1, From: "every invocation should succeed",
+			Why:     "Invocations of the transform failed; after the retries their records go to the error prefix.",
+			Do:      "Read the transform's log; deliver the objects under the error prefix again once it is mended.",
+			Periods: 3, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
+		})
+		signals = append(signals, d.transform.Signals()...)
+	}
+	return signals
+}
+
+func (d *Delivery) metric(name, statistic string) watch.Metric {
+	return watch.Metric{Namespace: "AWS/Firehose", Name: name, Statistic: statistic, Dimensions: map[string]*string{"DeliveryStreamName": d.Name()}}
+}
+
+// allow grants Firehose's role exactly these actions, before the delivery stream.
+func (d *Delivery) allow(resources *[]*string, actions ...string) {
+	d.keep(awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee: d.role, Actions: jsii.Strings(actions...), ResourceArns: resources,
+	}))
+}
+
+func (d *Delivery) keep(grant awsiam.Grant) { d.grants = append(d.grants, grant) }
+
+// logging tells Firehose where to write a destination's errors. The stream in
+// the log group has to exist: Firehose may not make it.
+func (d *Delivery) logging(id string) *awskinesisfirehose.CfnDeliveryStream_CloudWatchLoggingOptionsProperty {
+	stream := awslogs.NewLogStream(d.construct, jsii.String(id), &awslogs.LogStreamProps{LogGroup: d.logs, RemovalPolicy: d.props.RemovalPolicy})
+	return &awskinesisfirehose.CfnDeliveryStream_CloudWatchLoggingOptionsProperty{
+		Enabled: jsii.Bool(true), LogGroupName: d.logs.LogGroupName(), LogStreamName: stream.LogStreamName(),
+	}
+}
+
+// processing is the transform as a destination's configuration has it, or nil.
+func (d *Delivery) processing() *awskinesisfirehose.CfnDeliveryStream_ProcessingConfigurationProperty {
+	if d.transform == nil {
+		return nil
+	}
+	t := d.props.Transform.Transform.WithDefaults()
+	parameters := []any{}
+	for _, p := range [][2]string{
+		{"LambdaArn", *d.transform.Function().FunctionArn()},
+		{"NumberOfRetries", fmt.Sprint(t.Retries)},
+		{"BufferSizeInMBs", fmt.Sprint(t.BufferSize)},
+		{"BufferIntervalInSeconds", fmt.Sprint(t.BufferInterval.Seconds())},
+		{"RoleArn", *d.role.RoleArn()},
+	} {
+		parameters = append(parameters, &awskinesisfirehose.CfnDeliveryStream_ProcessorParameterProperty{
+			ParameterName: jsii.String(p[0]), ParameterValue: jsii.String(p[1]),
+		})
+	}
+	return &awskinesisfirehose.CfnDeliveryStream_ProcessingConfigurationProperty{
+		Enabled:    jsii.Bool(true),
+		Processors: &[]any{&awskinesisfirehose.CfnDeliveryStream_ProcessorProperty{Type: jsii.String("Lambda"), Parameters: &parameters}},
+	}
+}

@@ -1,0 +1,120 @@
+package spec
+
+import (
+	"strings"
+	"time"
+)
+
+// Compression of the objects that Firehose writes to S3.
+type Compression string
+
+// The formats that Firehose knows.
+const (
+	GZIP         Compression = "GZIP"
+	Snappy       Compression = "Snappy"
+	HadoopSnappy Compression = "HADOOP_SNAPPY"
+	ZIP          Compression = "ZIP"
+	Uncompressed Compression = "UNCOMPRESSED"
+)
+
+// S3Delivery are the settings of a Firehose delivery to S3.
+type S3Delivery struct {
+	// Prefix of the objects' keys, with Firehose's expressions; by default
+	// "!{timestamp:yyyy/MM/dd/HH}/" in UTC.
+	Prefix string
+	// ErrorPrefix of the objects with records that couldn't be transformed or
+	// delivered; by default "errors/!{firehose:error-output-type}/!{timestamp:yyyy/MM/dd/HH}/".
+	// It must hold !{firehose:error-output-type} and must not begin with Prefix.
+	ErrorPrefix string
+	// BufferSize in MiB at which an object is written, 1 to 128; 5 by default.
+	BufferSize int
+	// BufferInterval after which an object is written, 0 s to 900 s; 300 s by
+	// default, Zero for none.
+	BufferInterval time.Duration
+	// Compression: GZIP (default), Snappy, HadoopSnappy, ZIP or Uncompressed.
+	Compression Compression
+}
+
+// WithDefaults returns s with its defaults written out.
+func (s S3Delivery) WithDefaults() S3Delivery {
+	s.Prefix = orText(s.Prefix, "!{timestamp:yyyy/MM/dd/HH}/")
+	s.ErrorPrefix = orText(s.ErrorPrefix, "errors/!{firehose:error-output-type}/!{timestamp:yyyy/MM/dd/HH}/")
+	s.BufferSize = or(s.BufferSize, 5)
+	s.BufferInterval = or(s.BufferInterval, 300*time.Second)
+	s.Compression = orText(s.Compression, GZIP)
+	return s
+}
+
+// Validate returns every problem of s as an [*Invalid], with path before each.
+func (s S3Delivery) Validate(path string) error {
+	c, d := At(path), s.WithDefaults()
+	within(c, "BufferSize", d.BufferSize, S3BufferSize)
+	within(c, "BufferInterval", d.BufferInterval, S3BufferInterval)
+	wholeSeconds(c, "BufferInterval", d.BufferInterval)
+	oneOf(c, "Compression", d.Compression, GZIP, Snappy, HadoopSnappy, ZIP, Uncompressed)
+	expressions(c, "Prefix", d.Prefix)
+	expressions(c, "ErrorPrefix", d.ErrorPrefix)
+	if strings.Contains(d.Prefix, "!{firehose:error-output-type}") {
+		c.Add("Prefix", d.Prefix, "Firehose knows error-output-type only in the error prefix", "move that expression to ErrorPrefix")
+	}
+	if !IsToken(d.ErrorPrefix) && !strings.Contains(d.ErrorPrefix, "!{firehose:error-output-type}") {
+		c.Add("ErrorPrefix", d.ErrorPrefix, "Firehose refuses an error prefix without !{firehose:error-output-type} when the prefix has expressions", "add the expression, for example errors/!{firehose:error-output-type}/")
+	}
+	return c.Err()
+}
+
+// expressions notes a problem for each !{…} in a prefix that Firehose doesn't know.
+func expressions(c *Check, field, prefix string) {
+	if IsToken(prefix) {
+		return
+	}
+	for rest := prefix; ; {
+		_, after, found := strings.Cut(rest, "!{")
+		if !found {
+			return
+		}
+		body, tail, closed := strings.Cut(after, "}")
+		namespace, value, _ := strings.Cut(body, ":")
+		switch {
+		case !closed:
+			c.Add(field, prefix, "an expression begins with !{ and ends with }", "close it")
+			return
+		case namespace == "timestamp" && value != "":
+		case namespace == "firehose" && (value == "error-output-type" || value == "random-string"):
+		default:
+			c.Add(field, prefix, "!{"+body+"} is no expression that Firehose knows here", "use !{timestamp:…}, !{firehose:random-string} or, in the error prefix, !{firehose:error-output-type}")
+		}
+		rest = tail
+	}
+}
+
+// Transform are the settings of a Lambda function that changes records on their
+// way through Firehose.
+type Transform struct {
+	// BufferSize in MiB handed to an invocation, 0.2 to 3; 1 by default.
+	BufferSize float64
+	// BufferInterval after which an invocation is made, 0 s to 900 s; 60 s by
+	// default, Zero for none.
+	BufferInterval time.Duration
+	// Retries of a failed invocation, 0 to 300; 3 by default, Zero for none. After
+	// them the records go to the error prefix.
+	Retries int
+}
+
+// WithDefaults returns t with its defaults written out.
+func (t Transform) WithDefaults() Transform {
+	t.BufferSize = or(t.BufferSize, 1)
+	t.BufferInterval = or(t.BufferInterval, 60*time.Second)
+	t.Retries = or(t.Retries, 3)
+	return t
+}
+
+// Validate returns every problem of t as an [*Invalid], with path before each.
+func (t Transform) Validate(path string) error {
+	c, d := At(path), t.WithDefaults()
+	within(c, "BufferSize", d.BufferSize, TransformBufferSize)
+	within(c, "BufferInterval", d.BufferInterval, TransformBufferInterval)
+	wholeSeconds(c, "BufferInterval", d.BufferInterval)
+	within(c, "Retries", d.Retries, TransformRetries)
+	return c.Err()
+}

@@ -1,0 +1,49 @@
+package spec
+
+import (
+	"fmt"
+	"time"
+)
+
+// Limit is the range that AWS accepts for a setting, and the reason or the page
+// where AWS says so.
+type Limit[T number] struct {
+	Min, Max T
+	Why      string
+}
+
+// String is the range with its reason.
+func (l Limit[T]) String() string {
+	return fmt.Sprintf("the range is %s to %s (%s)", show(l.Min), show(l.Max), l.Why)
+}
+
+// AWS's limits. They are variables so that messages, documentation and planners
+// read the same table; treat them as constants.
+var (
+	StreamShards = Limit[int]{1, 10_000, "UpdateShardCount takes no more than 10,000 shards"}
+	// StreamRetention is whole hours.
+	StreamRetention = Limit[time.Duration]{24 * time.Hour, 8_760 * time.Hour, "Kinesis keeps records for 1 to 365 days"}
+
+	FunctionMemory  = Limit[int]{128, 10_240, "Lambda takes 128 to 10,240 MB"}
+	FunctionTimeout = Limit[time.Duration]{time.Second, 900 * time.Second, "Lambda ends an invocation after 15 minutes at most"}
+
+	BatchSize             = Limit[int]{1, 10_000, "CreateEventSourceMapping BatchSize"}
+	BatchingWindow        = Limit[time.Duration]{0, 300 * time.Second, "CreateEventSourceMapping MaximumBatchingWindowInSeconds"}
+	ParallelizationFactor = Limit[int]{1, 10, "CreateEventSourceMapping ParallelizationFactor"}
+	RetryAttempts         = Limit[int]{0, 10_000, "CreateEventSourceMapping MaximumRetryAttempts; spec.Zero for none, spec.Forever for no limit"}
+	RecordAge             = Limit[time.Duration]{60 * time.Second, 604_800 * time.Second, "CreateEventSourceMapping MaximumRecordAgeInSeconds; spec.Forever for no limit"}
+
+	// S3BufferSize and the following are in MiB.
+	S3BufferSize            = Limit[int]{1, 128, "Firehose BufferingHints SizeInMBs"}
+	S3BufferInterval        = Limit[time.Duration]{0, 900 * time.Second, "Firehose BufferingHints IntervalInSeconds; spec.Zero for none"}
+	TransformBufferSize     = Limit[float64]{0.2, 3, "Firehose hands a transform at most 3 MiB, so that the base64 of it stays under Lambda's 6 MB"}
+	TransformBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "Firehose BufferIntervalInSeconds; spec.Zero for none"}
+	TransformRetries        = Limit[int]{0, 300, "Firehose NumberOfRetries of a Lambda processor; spec.Zero for none"}
+	TransformTimeout        = Limit[time.Duration]{time.Second, 300 * time.Second, "Firehose waits five minutes for a transform at most"}
+)
+
+// ChangeRetention is how long a DynamoDB stream keeps a change. It can't be set.
+const ChangeRetention = 24 * time.Hour
+
+// LogRetentionDays are the numbers of days that CloudWatch Logs accepts.
+var LogRetentionDays = []int{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}

@@ -1,0 +1,196 @@
+// Package table defines a DynamoDB table: on demand, encrypted, with continuous
+// backups and protected from deletion, and its change stream as a source of
+// consumers.
+package table
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsdynamodb"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/millrace/millrace/constructs/spec"
+	"github.com/millrace/millrace/constructs/watch"
+)
+
+// Props of [New]. Only the partition key is required.
+type Props struct {
+	// Table are the settings.
+	spec.Table
+	// Key encrypts the table; nil means DynamoDB's key in your account.
+	Key awskms.IKey
+	// RemovalPolicy of the table with its items; RETAIN by default. To delete it
+	// with its stack set DESTROY and NoDeletionProtection.
+	RemovalPolicy awscdk.RemovalPolicy
+}
+
+// Table is a DynamoDB table.
+type Table struct {
+	construct  constructs.IConstruct
+	table      awsdynamodb.ITableV2
+	key        awskms.IKey
+	operations []string // that were granted: their system errors are watched
+}
+
+// New defines a table. It panics with a [*spec.Invalid] when a setting is
+// invalid; [spec.Table.Validate] tells beforehand.
+func New(scope constructs.Construct, id string, props Props) *Table {
+	this := constructs.NewConstruct(scope, jsii.String(id))
+	check := spec.At(*this.Node().Path())
+	check.Merge(props.Validate(*this.Node().Path()))
+	check.Must()
+
+	settings := props.WithDefaults()
+	l2 := &awsdynamodb.TablePropsV2{
+		PartitionKey:                     text(settings.PartitionKey),
+		Billing:                          awsdynamodb.Billing_OnDemand(nil),
+		Encryption:                       awsdynamodb.TableEncryptionV2_AwsManagedKey(),
+		DeletionProtection:               jsii.Bool(!settings.NoDeletionProtection),
+		PointInTimeRecoverySpecification: &awsdynamodb.PointInTimeRecoverySpecification{PointInTimeRecoveryEnabled: jsii.Bool(!settings.NoPointInTimeRecovery)},
+		RemovalPolicy:                    awscdk.RemovalPolicy_RETAIN,
+	}
+	if settings.SortKey != "" {
+		l2.SortKey = text(settings.SortKey)
+	}
+	if settings.Stream != spec.NoStream {
+		l2.DynamoStream = awsdynamodb.StreamViewType(settings.Stream)
+	}
+	if settings.TimeToLive != "" {
+		l2.TimeToLiveAttribute = jsii.String(settings.TimeToLive)
+	}
+	if props.Key != nil {
+		l2.Encryption = awsdynamodb.TableEncryptionV2_CustomerManagedKey(props.Key, nil)
+	}
+	if props.RemovalPolicy != "" {
+		l2.RemovalPolicy = props.RemovalPolicy
+	}
+	return &Table{construct: this, table: awsdynamodb.NewTableV2(this, jsii.String("Resource"), l2), key: props.Key}
+}
+
+// Of takes a table that is defined elsewhere, by any construct or import.
+func Of(existing awsdynamodb.ITableV2) *Table {
+	return &Table{construct: existing, table: existing, key: existing.EncryptionKey()}
+}
+
+func text(name string) *awsdynamodb.Attribute {
+	return &awsdynamodb.Attribute{Name: jsii.String(name), Type: awsdynamodb.AttributeType_STRING}
+}
+
+// Construct is the node that holds everything defined here.
+func (t *Table) Construct() constructs.IConstruct { return t.construct }
+
+// Table is the CDK's own table.
+func (t *Table) Table() awsdynamodb.ITableV2 { return t.table }
+
+// Resource is the CloudFormation resource, to set what this package doesn't; nil
+// for a table that was imported.
+func (t *Table) Resource() awsdynamodb.CfnGlobalTable {
+	if child := t.table.Node().DefaultChild(); child != nil {
+		cfn, _ := child.(awsdynamodb.CfnGlobalTable)
+		return cfn
+	}
+	return nil
+}
+
+// Name of the table, for a function's environment.
+func (t *Table) Name() *string { return t.table.TableName() }
+
+// Grant allows exactly these actions ("dynamodb:UpdateItem") on the table, and
+// what the table's key needs for them.
+func (t *Table) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant {
+	for _, a := range actions {
+		if op := strings.TrimPrefix(a, "dynamodb:"); !slices.Contains(t.operations, op) {
+			t.operations = append(t.operations, op)
+		}
+	}
+	grantKey(t.key, grantee)
+	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee: grantee, Actions: jsii.Strings(actions...), ResourceArns: &[]*string{t.table.TableArn()},
+	})
+}
+
+// grantKey lets a reader or writer of the table use its customer key, as
+// DynamoDB does in the caller's name.
+func grantKey(key awskms.IKey, grantee awsiam.IGrantable) {
+	if key != nil {
+		key.Grant(grantee, jsii.String("kms:Decrypt"), jsii.String("kms:DescribeKey"))
+	}
+}
+
+// Changes is the table's change stream, as a consumer's source. It panics with a
+// [*spec.Invalid] when the table has none.
+func (t *Table) Changes() *Changes {
+	if t.table.TableStreamArn() == nil {
+		c := spec.At(*t.construct.Node().Path())
+		c.Add("Stream", string(spec.NoStream), "a consumer reads the table's change stream", "set Stream to spec.NewAndOldImages or another view")
+		c.Must()
+	}
+	return &Changes{t}
+}
+
+// Changes is a table's change stream. It keeps a change for 24 hours.
+type Changes struct{ table *Table }
+
+// Arn of the change stream.
+func (c *Changes) Arn() *string { return c.table.table.TableStreamArn() }
+
+// Kind is spec.DynamoDB.
+func (c *Changes) Kind() spec.SourceKind { return spec.DynamoDB }
+
+// Retention is 24 h; DynamoDB fixes it.
+func (c *Changes) Retention() time.Duration { return spec.ChangeRetention }
+
+// Grant allows exactly these actions ("dynamodb:GetRecords") on the change
+// stream, and to decrypt with the table's key.
+func (c *Changes) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant {
+	grantKey(c.table.key, grantee)
+	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee: grantee, Actions: jsii.Strings(actions...), ResourceArns: &[]*string{c.Arn()},
+	})
+}
+
+// Signals of the table: throttling, and errors of DynamoDB itself on the
+// operations that were granted. Take them after the last Grant.
+func (t *Table) Signals() []watch.Signal {
+	throttled := func(name, metric, verb string) watch.Signal {
+		return watch.Signal{
+			Owner: t.construct, Name: name, Graph: "Throttled " + verb,
+			Metric:  watch.Metric{Namespace: "AWS/DynamoDB", Name: metric, Statistic: "Sum", Dimensions: map[string]*string{"TableName": t.Name()}},
+			From:    "a table on demand throttles only beyond twice its former peak, or 1,000 writes or 3,000 reads a second of one partition",
+			Why:     "DynamoDB turns " + verb + " away; consumers retry and fall behind.",
+			Do:      "Look for a hot partition key; else wait for the table to scale, or set warm throughput.",
+			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
+		}
+	}
+	signals := []watch.Signal{
+		throttled("WriteThrottled", "WriteThrottleEvents", "writes"),
+		throttled("ReadThrottled", "ReadThrottleEvents", "reads"),
+	}
+	if len(t.operations) == 0 {
+		return signals
+	}
+	// DynamoDB publishes SystemErrors per operation only: one sum over those in use.
+	sum := watch.Metric{Label: "SystemErrors"}
+	var terms []string
+	for i, op := range t.operations {
+		terms = append(terms, fmt.Sprintf("FILL(m%d, 0)", i))
+		sum.Using = append(sum.Using, watch.Metric{
+			Namespace: "AWS/DynamoDB", Name: "SystemErrors", Statistic: "Sum",
+			Dimensions: map[string]*string{"TableName": t.Name(), "Operation": jsii.String(op)},
+		})
+	}
+	sum.Expression = strings.Join(terms, " + ")
+	return append(signals, watch.Signal{
+		Owner: t.construct, Name: "SystemErrors", Graph: "DynamoDB's own errors", Metric: sum,
+		From: "AWS counts none on a healthy table", Why: "DynamoDB answered with HTTP 500; consumers retry.",
+		Do:      "Wait and watch the consumers' age; open a case with AWS if it lasts.",
+		Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
+	})
+}

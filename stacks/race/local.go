@@ -1,0 +1,48 @@
+package race
+
+import (
+	"strings"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/watch"
+)
+
+// The local profile: everything that differs between the stack on a laptop's
+// emulator and the stack on AWS is in this file, each with its reason.
+// `millrace local up` prints the reasons; it finds them in the template's metadata.
+
+// LocalProfile is the metadata key of the reasons.
+const LocalProfile = "Millrace::LocalProfile"
+
+// localSynthesizer is the stack's synthesizer in the local profile.
+func localSynthesizer() awscdk.IStackSynthesizer {
+	return awscdk.NewCliCredentialsStackSynthesizer(nil)
+}
+
+// localize applies what has to be known before the first construct.
+func localize(stack awscdk.Stack) {
+	stack.Node().SetContext(jsii.String(gofunc.ForThisMachine), true)
+	stack.AddMetadata(jsii.String(LocalProfile), []string{
+		"Functions are compiled for this machine's system and processor: the emulator runs them as plain processes.",
+		"Assets are published with your (fake) credentials: the emulator refuses the bootstrap's publishing roles while IAM is enforced.",
+		"Tables and buckets are deleted with the stack: the emulator forgets everything when it stops.",
+		"Alarms on metric math (" + strings.Join(mathSignals, ", ") + ") are left out: the emulator refuses them in templates.",
+	})
+}
+
+// mathSignals are the names of the signals whose metric is an expression.
+var mathSignals = []string{"SystemErrors"}
+
+// localSignals leaves out what the emulator can't hold.
+func localSignals(all []watch.Signal) []watch.Signal {
+	var kept []watch.Signal
+	for _, s := range all {
+		if s.Metric.Expression == "" {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,137 @@
+// Package race is the deployable stack: live race telemetry from a Kinesis stream
+// into standings and podiums in DynamoDB and into an archive in S3, watched by
+// alarms and a dashboard.
+//
+//	telemetry ─┬─▶ UpdateStandings ─▶ Standings ─▶ changes ─▶ UpdatePodiums ─▶ Podiums
+//	           └─▶ Archive: transform ─▶ S3
+//	failed batches and rejected records ─▶ Failures
+package race
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/millrace/millrace/constructs/consumer"
+	"github.com/millrace/millrace/constructs/delivery"
+	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/spec"
+	"github.com/millrace/millrace/constructs/stream"
+	"github.com/millrace/millrace/constructs/table"
+	"github.com/millrace/millrace/constructs/watch"
+)
+
+// The functions are named together so that one `go build` compiles them all. As
+// import paths they are found from any module.
+var (
+	standingsCode = gofunc.Package("github.com/millrace/millrace/lambdas/standings")
+	podiumCode    = gofunc.Package("github.com/millrace/millrace/lambdas/podium")
+	archiveCode   = gofunc.Package("github.com/millrace/millrace/lambdas/archive")
+)
+
+// Race is the stack with its parts.
+type Race struct {
+	Stack           awscdk.Stack
+	Telemetry       *stream.Stream
+	Standings       *table.Table
+	Podiums         *table.Table
+	UpdateStandings *consumer.Consumer
+	UpdatePodiums   *consumer.Consumer
+	Archive         *delivery.Delivery
+	Watch           *watch.Watch
+}
+
+// New defines the stack. It panics with a [*spec.Invalid] when config is invalid;
+// [Config.Validate] tells beforehand.
+func New(scope constructs.Construct, config Config) *Race {
+	if err := config.Validate(); err != nil {
+		panic(err)
+	}
+	props := &awscdk.StackProps{
+		StackName:   jsii.String(StackName),
+		Description: jsii.String("millrace: live race telemetry into standings, podiums and an archive"),
+	}
+	if config.Local {
+		props.Synthesizer = localSynthesizer()
+	}
+	r := &Race{Stack: awscdk.NewStack(scope, jsii.String(StackName), props)}
+	if config.Local {
+		localize(r.Stack)
+	}
+	// Retained by default; "" lets each construct say so itself.
+	var removal awscdk.RemovalPolicy
+	destroy := config.Destroy || config.Local
+	if destroy {
+		removal = awscdk.RemovalPolicy_DESTROY
+	}
+
+	r.Telemetry = stream.New(r.Stack, "Telemetry", stream.Props{Stream: config.Stream, RemovalPolicy: removal})
+	r.Standings = table.New(r.Stack, "Standings", table.Props{
+		Table:         spec.Table{PartitionKey: "race", SortKey: "racer", Stream: spec.NewAndOldImages, NoDeletionProtection: destroy},
+		RemovalPolicy: removal,
+	})
+	r.Podiums = table.New(r.Stack, "Podiums", table.Props{
+		Table:         spec.Table{PartitionKey: "race", NoDeletionProtection: destroy},
+		RemovalPolicy: removal,
+	})
+
+	r.UpdateStandings = consumer.New(r.Stack, "UpdateStandings", consumer.Props{
+		Source: r.Telemetry, Consumer: config.Standings, Code: standingsCode, RemovalPolicy: removal,
+		Environment: map[string]*string{"STANDINGS_TABLE": r.Standings.Name()},
+	})
+	r.Standings.Grant(r.UpdateStandings.GrantPrincipal(), "dynamodb:UpdateItem")
+
+	r.UpdatePodiums = consumer.New(r.Stack, "UpdatePodiums", consumer.Props{
+		Source: r.Standings.Changes(), Consumer: config.Podium, Code: podiumCode, RemovalPolicy: removal,
+		Failures:    r.UpdateStandings.Failures(),
+		Environment: map[string]*string{"STANDINGS_TABLE": r.Standings.Name(), "PODIUMS_TABLE": r.Podiums.Name()},
+	})
+	r.Standings.Grant(r.UpdatePodiums.GrantPrincipal(), "dynamodb:Query")
+	r.Podiums.Grant(r.UpdatePodiums.GrantPrincipal(), "dynamodb:GetItem", "dynamodb:PutItem")
+
+	archive := config.Archive
+	if archive.Prefix == "" {
+		archive.Prefix = "archive/!{timestamp:yyyy/MM/dd/HH}/"
+	}
+	r.Archive = delivery.New(r.Stack, "Archive", delivery.Props{
+		Source: r.Telemetry, To: delivery.S3{S3Delivery: archive}, RemovalPolicy: removal,
+		Transform: &delivery.Transform{Code: archiveCode},
+	})
+
+	r.watch(config)
+	r.outputs()
+	return r
+}
+
+// watch turns every part's signals into alarms, in the order of the data.
+func (r *Race) watch(config Config) {
+	var signals []watch.Signal
+	for _, part := range []interface{ Signals() []watch.Signal }{
+		r.Telemetry, r.UpdateStandings, r.Standings, r.UpdatePodiums, r.Podiums, r.Archive,
+	} {
+		signals = append(signals, part.Signals()...)
+	}
+	if config.Local {
+		signals = localSignals(signals)
+	}
+	r.Watch = watch.New(r.Stack, "Watch", watch.Props{Signals: signals, Email: config.AlarmEmail})
+}
+
+// outputs are what producers, operators and the command line need to know.
+func (r *Race) outputs() {
+	for _, o := range []struct {
+		name, doc string
+		value     *string
+	}{
+		{"StreamName", "Kinesis stream that telemetry is put to", r.Telemetry.Stream().StreamName()},
+		{"StandingsTable", "table with the last state of every racer", r.Standings.Name()},
+		{"PodiumsTable", "table with the top ten of every race", r.Podiums.Name()},
+		{"ArchiveBucket", "bucket with every record, under archive/; what couldn't be archived is under errors/", r.Archive.Bucket().BucketName()},
+		{"FailureBucket", "bucket with failed batches under aws/lambda/ and rejected records under rejected/", r.UpdateStandings.Failures().BucketName()},
+		{"DeliveryStream", "Firehose delivery stream of the archive", r.Archive.Name()},
+		{"AlarmTopic", "SNS topic that alarms are sent to", r.Watch.Topic().TopicArn()},
+		{"Dashboard", "CloudWatch dashboard of the pipeline", r.Watch.Dashboard().Ref()},
+	} {
+		awscdk.NewCfnOutput(r.Stack, jsii.String(o.name), &awscdk.CfnOutputProps{Value: o.value, Description: jsii.String(o.doc)})
+	}
+}
