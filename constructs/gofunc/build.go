@@ -90,8 +90,9 @@ func build(pkg, out, goos string, arch spec.Architecture) (string, error) {
 	}
 	for i, p := range run {
 		// One folder per package: the asset is the folder, its one file must be
-		// called bootstrap.
-		folder := filepath.Join(dir, strings.Trim(strings.NewReplacer("/", "_", "\\", "_", ":", "_").Replace(p), "._"))
+		// called bootstrap. No dot in it: the CDK would take the rest for a file's
+		// extension.
+		folder := filepath.Join(dir, strings.Trim(strings.NewReplacer("/", "_", "\\", "_", ":", "_", ".", "_").Replace(p), "_"))
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return "", err
 		}

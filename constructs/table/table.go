@@ -36,6 +36,7 @@ type Table struct {
 	construct  constructs.IConstruct
 	table      awsdynamodb.ITableV2
 	key        awskms.IKey
+	stream     bool
 	operations []string // that were granted: their system errors are watched
 }
 
@@ -71,12 +72,15 @@ func New(scope constructs.Construct, id string, props Props) *Table {
 	if props.RemovalPolicy != "" {
 		l2.RemovalPolicy = props.RemovalPolicy
 	}
-	return &Table{construct: this, table: awsdynamodb.NewTableV2(this, jsii.String("Resource"), l2), key: props.Key}
+	return &Table{
+		construct: this, table: awsdynamodb.NewTableV2(this, jsii.String("Resource"), l2),
+		key: props.Key, stream: settings.Stream != spec.NoStream,
+	}
 }
 
 // Of takes a table that is defined elsewhere, by any construct or import.
 func Of(existing awsdynamodb.ITableV2) *Table {
-	return &Table{construct: existing, table: existing, key: existing.EncryptionKey()}
+	return &Table{construct: existing, table: existing, key: existing.EncryptionKey(), stream: existing.TableStreamArn() != nil}
 }
 
 func text(name string) *awsdynamodb.Attribute {
@@ -127,7 +131,7 @@ func grantKey(key awskms.IKey, grantee awsiam.IGrantable) {
 // Changes is the table's change stream, as a consumer's source. It panics with a
 // [*spec.Invalid] when the table has none.
 func (t *Table) Changes() *Changes {
-	if t.table.TableStreamArn() == nil {
+	if !t.stream {
 		c := spec.At(*t.construct.Node().Path())
 		c.Add("Stream", string(spec.NoStream), "a consumer reads the table's change stream", "set Stream to spec.NewAndOldImages or another view")
 		c.Must()

@@ -6,7 +6,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -18,7 +17,6 @@ import (
 func main() { os.Exit(run()) }
 
 func run() (code int) {
-	useOwnNode()
 	defer closeQuietly()
 	defer func() {
 		if problem := recover(); problem != nil {
@@ -53,17 +51,4 @@ func report(problem any) {
 		panic(bug)
 	}
 	fmt.Fprintf(os.Stderr, "\nmillrace: %v\n\n", problem)
-}
-
-// useOwnNode runs jsii on the Node.js that this checkout pins, which starts twice
-// as fast as Node 20, even when the CDK command line that runs this app is
-// another one. A JSII_NODE that is set stays.
-func useOwnNode() {
-	own, err := filepath.Abs(filepath.Join("node_modules", ".bin", "node"))
-	if err != nil || os.Getenv("JSII_NODE") != "" {
-		return
-	}
-	if _, err := os.Stat(own); err == nil {
-		os.Setenv("JSII_NODE", own)
-	}
 }

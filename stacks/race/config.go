@@ -87,7 +87,9 @@ func ReadConfig(context map[string]any) (Config, error) {
 func (c Config) Validate() error {
 	check := spec.At(StackName)
 	check.Merge(c.Stream.Validate(StackName + "/Telemetry"))
-	check.Merge(c.Standings.Validate(StackName+"/UpdateStandings", c.Stream.WithDefaults().RetentionPeriod))
+	// A retention that is refused itself must not be blamed on the consumer too.
+	retention := max(c.Stream.WithDefaults().RetentionPeriod, spec.StreamRetention.Min)
+	check.Merge(c.Standings.Validate(StackName+"/UpdateStandings", retention))
 	check.Merge(c.Podium.Validate(StackName+"/UpdatePodiums", spec.ChangeRetention))
 	check.Merge(c.Archive.Validate(StackName + "/Archive"))
 	if c.AlarmEmail != "" && strings.Count(c.AlarmEmail, "@") != 1 {

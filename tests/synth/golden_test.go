@@ -65,7 +65,7 @@ func redact(t *testing.T, raw map[string]any) []byte {
 	}
 	text = assetHash.ReplaceAll(text, []byte("ASSET"))
 	if at(raw, "Metadata", race.LocalProfile) != nil {
-		text = hostArch.ReplaceAll(text, []byte(`"ARCHITECTURE"`))
+		text = hostArch.ReplaceAll(text, []byte(`"arm64"`))
 	}
 	return append(text, '\n')
 }

@@ -18,12 +18,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The Node.js that the checkout pins, as the app itself does.
-	if own, err := filepath.Abs("../../node_modules/.bin/node"); err == nil && os.Getenv("JSII_NODE") == "" {
-		if _, err := os.Stat(own); err == nil {
-			os.Setenv("JSII_NODE", own)
-		}
-	}
 	code := m.Run()
 	jsii.Close()
 	os.Exit(code)
