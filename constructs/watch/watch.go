@@ -44,6 +44,8 @@ type Missing string
 const (
 	// NotBreaching is for counts: no data means that nothing was counted.
 	NotBreaching Missing = "notBreaching"
+	// Breaching is for what must never be silent.
+	Breaching Missing = "breaching"
 	// Unknown leaves the alarm in INSUFFICIENT_DATA; for ages and delays, where no
 	// data says nothing about the delay.
 	Unknown Missing = "missing"

@@ -1,0 +1,100 @@
+# Everything that is installed lands in this checkout: node_modules/, .venv/, build/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The pinned Node.js and CDK come first, for the CDK and for jsii.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+
+PYTHON ?= python3
+TOOL := go tool -modfile=tools/go.mod
+NODE_DONE := build/.installed-node
+PYTHON_DONE := build/.installed-python
+NOT_E2E := $$(go list ./... | grep -v /tests/e2e)
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(NODE_DONE) $(PYTHON_DONE) ## Install the CDK, Node.js, MiniStack and cfn-lint into this checkout
+
+$(NODE_DONE): package.json package-lock.json | tools-present
+	npm ci --no-fund --no-audit --loglevel=error
+	@mkdir -p build && touch $@
+
+$(PYTHON_DONE): requirements.txt | tools-present
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@mkdir -p build && touch $@
+
+.PHONY: tools-present
+tools-present:
+	@missing=; need() { missing="$$missing"$$'\n'"  $$1"; }; \
+	command -v go >/dev/null || need 'Go 1.26 or newer (go)'; \
+	command -v npm >/dev/null || need 'Node.js 20 or newer with npm (node, npm)'; \
+	if command -v node >/dev/null; then \
+	  [ "$$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || need "Node.js 20 or newer; here is $$(node --version)"; fi; \
+	if command -v $(PYTHON) >/dev/null; then \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || need "Python 3.11 or newer; here is $$($(PYTHON) --version 2>&1). Name another one with make PYTHON=python3.12"; \
+	  $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || need "Python's venv module (on Debian and Ubuntu: apt install python3-venv)"; \
+	else need 'Python 3.11 or newer ($(PYTHON))'; fi; \
+	if [ -n "$$missing" ]; then echo "millrace needs, and can't find:$$missing" >&2; exit 1; fi
+
+.PHONY: demo
+demo: install ## Deploy the stack locally, run a race through it, show what came out, stop
+	@go run ./cmd/millrace demo $(ARGS)
+
+.PHONY: local
+local: install ## Deploy the stack locally and keep it running until Ctrl-C
+	@go run ./cmd/millrace local up $(ARGS)
+
+.PHONY: test
+test: lint unit e2e ## Everything: lint, unit tests, goldens, import rules, the run end to end
+
+.PHONY: unit
+unit: install ## Unit tests, goldens and import rules; no emulator
+	go test $(NOT_E2E)
+
+.PHONY: e2e
+e2e: install ## The stack on the emulator, end to end
+	go test -count=1 -timeout=15m -v ./tests/e2e
+
+.PHONY: race
+race: install ## Unit tests under the race detector
+	CGO_ENABLED=1 go test -race ./lambdas/... ./local/... ./cmd/... ./constructs/spec
+
+.PHONY: lint
+lint: install synth ## vet, staticcheck, gofumpt, cfn-lint and the CDK's own validation
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted; run make fmt:"; echo "$$unformatted"; exit 1; fi
+	@if ! go mod tidy -diff; then echo 'go.mod or go.sum is not tidy; run go mod tidy'; exit 1; fi
+	.venv/bin/cfn-lint build/cdk.out/*.template.json tests/synth/testdata/*.template.json
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	$(TOOL) gofumpt -w $$(git ls-files '*.go')
+
+.PHONY: golden
+golden: install ## Write the goldens anew; read their diff before you commit it
+	go test ./tests/synth -run Golden -update
+	@git --no-pager diff --stat -- tests/synth/testdata
+
+.PHONY: fuzz
+fuzz: ## Fuzz the decoders, a minute each
+	go test ./lambdas/race -run '^$$' -fuzz FuzzParse -fuzztime 1m
+
+.PHONY: synth
+synth: install ## Synthesize the stack into build/cdk.out, warnings as errors
+	cdk synth --quiet --strict --output build/cdk.out $(ARGS)
+
+.PHONY: deploy
+deploy: install ## Deploy to the AWS account of your credentials (ARGS='-c race:alarmEmail=…')
+	cdk deploy $(ARGS)
+
+.PHONY: clean
+clean: ## Remove everything that make installed or built
+	rm -rf build cdk.out node_modules .venv

@@ -1,0 +1,27 @@
+package consumer_test
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/millrace/millrace/constructs/consumer"
+	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/spec"
+	"github.com/millrace/millrace/constructs/stream"
+	"github.com/millrace/millrace/constructs/table"
+)
+
+// A function that folds a stream into a table. Batches that keep failing end in
+// a bucket with their payload.
+func ExampleNew() {
+	stack := awscdk.NewStack(awscdk.NewApp(nil), jsii.String("Shop"), nil)
+	orders := stream.New(stack, "Orders", stream.Props{})
+	stock := table.New(stack, "Stock", table.Props{Table: spec.Table{PartitionKey: "sku"}})
+
+	update := consumer.New(stack, "UpdateStock", consumer.Props{
+		Source:      orders,
+		Code:        gofunc.Package("./lambdas/stock"),
+		Environment: map[string]*string{"STOCK_TABLE": stock.Name()},
+	})
+	stock.Grant(update.GrantPrincipal(), "dynamodb:UpdateItem")
+}
