@@ -78,15 +78,16 @@ type Consumer struct {
 // invalid; [spec.Consumer.Validate] and [spec.Function.Validate] tell beforehand.
 func New(scope constructs.Construct, id string, props Props) *Consumer {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	check := spec.At(*this.Node().Path())
+	path := *this.Node().Path()
+	check := spec.At(path)
 	if props.Source == nil {
 		check.Add("Source", nil, "a consumer reads something", "set it to a *stream.Stream or to a table's Changes()")
-		check.Merge(props.Function.Validate(*this.Node().Path()))
+		check.Merge(props.Function.Validate(path))
 		check.Must()
 	}
 	retention := props.Source.Retention()
-	check.Merge(props.Consumer.Validate(*this.Node().Path(), retention))
-	check.Merge(props.Function.Validate(*this.Node().Path()))
+	check.Merge(props.Consumer.Validate(path, retention))
+	check.Merge(props.Function.Validate(path))
 	if _, taken := props.Environment[FailureBucketVariable]; taken {
 		check.Add("Environment", FailureBucketVariable, "the consumer sets this one itself", "set Failures to the bucket that you want")
 	}

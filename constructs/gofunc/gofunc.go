@@ -57,8 +57,9 @@ var variable = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]+$`)
 // invalid and with a [*BuildError] when the code doesn't compile.
 func New(scope constructs.Construct, id string, props Props) *Function {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	check := spec.At(*this.Node().Path())
-	check.Merge(props.Validate(*this.Node().Path()))
+	path := *this.Node().Path()
+	check := spec.At(path)
+	check.Merge(props.Validate(path))
 	if props.Code.pkg == "" {
 		check.Add("Code", nil, "a function needs code", `set it to gofunc.Package("./path/to/main")`)
 	}
@@ -97,7 +98,7 @@ func New(scope constructs.Construct, id string, props Props) *Function {
 	environment := props.Environment
 	function := awslambda.NewFunction(this, jsii.String("Resource"), &awslambda.FunctionProps{
 		Runtime:       awslambda.Runtime_PROVIDED_AL2023(),
-		Architecture:  map[spec.Architecture]awslambda.Architecture{spec.ARM64: awslambda.Architecture_ARM_64(), spec.X86: awslambda.Architecture_X86_64()}[settings.Architecture],
+		Architecture:  architecture(settings.Architecture),
 		Handler:       jsii.String("bootstrap"),
 		Code:          asset(this, props.Code, settings.Architecture),
 		MemorySize:    jsii.Number(settings.Memory),
@@ -196,6 +197,13 @@ func stub() (string, error) {
 	}
 	const text = "#!/bin/sh\necho 'this stack was synthesized without its code' >&2\nexit 1\n"
 	return dir, os.WriteFile(filepath.Join(dir, "bootstrap"), []byte(text), 0o755)
+}
+
+func architecture(a spec.Architecture) awslambda.Architecture {
+	if a == spec.X86 {
+		return awslambda.Architecture_X86_64()
+	}
+	return awslambda.Architecture_ARM_64()
 }
 
 func forThisMachine(scope constructs.Construct) bool {

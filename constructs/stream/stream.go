@@ -37,8 +37,9 @@ type Stream struct {
 // invalid; [spec.Stream.Validate] tells beforehand.
 func New(scope constructs.Construct, id string, props Props) *Stream {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	check := spec.At(*this.Node().Path())
-	check.Merge(props.Validate(*this.Node().Path()))
+	path := *this.Node().Path()
+	check := spec.At(path)
+	check.Merge(props.Validate(path))
 	check.Must()
 
 	settings := props.WithDefaults()
@@ -121,9 +122,10 @@ func (s *Stream) GrantWrite(grantee awsiam.IGrantable) awsiam.Grant {
 
 // Signals of the stream: how far its slowest reader is behind, and what it turned away.
 func (s *Stream) Signals() []watch.Signal {
+	dimensions := map[string]*string{"StreamName": s.stream.StreamName()}
 	metric := func(name, statistic string) watch.Signal {
 		return watch.Signal{
-			Owner: s.construct, Metric: watch.Metric{Namespace: "AWS/Kinesis", Name: name, Statistic: statistic, Dimensions: map[string]*string{"StreamName": s.stream.StreamName()}},
+			Owner: s.construct, Metric: watch.Metric{Namespace: "AWS/Kinesis", Name: name, Statistic: statistic, Dimensions: dimensions},
 			From: "AWS counts none on a healthy stream", Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 		}
 	}
@@ -143,7 +145,7 @@ func (s *Stream) Signals() []watch.Signal {
 	failed.Do = "Check that every producer retries the entries that PutRecords names as failed."
 
 	age := watch.Age(s.construct, "IteratorAge", "Age of the last record read (ms)",
-		watch.Metric{Namespace: "AWS/Kinesis", Name: "GetRecords.IteratorAgeMilliseconds", Statistic: "Maximum", Dimensions: map[string]*string{"StreamName": s.stream.StreamName()}},
+		watch.Metric{Namespace: "AWS/Kinesis", Name: "GetRecords.IteratorAgeMilliseconds", Statistic: "Maximum", Dimensions: dimensions},
 		s.retention, "Find the consumer that lags by its own alarm; raise the retention if it can't catch up in time.")
 	return append(age, full, busy, failed)
 }

@@ -35,6 +35,7 @@ type Props struct {
 type Table struct {
 	construct  constructs.IConstruct
 	table      awsdynamodb.ITableV2
+	name       *string
 	key        awskms.IKey
 	stream     bool
 	operations []string // that were granted: their system errors are watched
@@ -44,8 +45,9 @@ type Table struct {
 // invalid; [spec.Table.Validate] tells beforehand.
 func New(scope constructs.Construct, id string, props Props) *Table {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	check := spec.At(*this.Node().Path())
-	check.Merge(props.Validate(*this.Node().Path()))
+	path := *this.Node().Path()
+	check := spec.At(path)
+	check.Merge(props.Validate(path))
 	check.Must()
 
 	settings := props.WithDefaults()
@@ -72,15 +74,17 @@ func New(scope constructs.Construct, id string, props Props) *Table {
 	if props.RemovalPolicy != "" {
 		l2.RemovalPolicy = props.RemovalPolicy
 	}
-	return &Table{
-		construct: this, table: awsdynamodb.NewTableV2(this, jsii.String("Resource"), l2),
-		key: props.Key, stream: settings.Stream != spec.NoStream,
-	}
+	t := Of(awsdynamodb.NewTableV2(this, jsii.String("Resource"), l2))
+	t.construct, t.key, t.stream = this, props.Key, settings.Stream != spec.NoStream
+	return t
 }
 
 // Of takes a table that is defined elsewhere, by any construct or import.
 func Of(existing awsdynamodb.ITableV2) *Table {
-	return &Table{construct: existing, table: existing, key: existing.EncryptionKey(), stream: existing.TableStreamArn() != nil}
+	return &Table{
+		construct: existing, table: existing, name: existing.TableName(),
+		key: existing.EncryptionKey(), stream: existing.TableStreamArn() != nil,
+	}
 }
 
 func text(name string) *awsdynamodb.Attribute {
@@ -104,7 +108,7 @@ func (t *Table) Resource() awsdynamodb.CfnGlobalTable {
 }
 
 // Name of the table, for a function's environment.
-func (t *Table) Name() *string { return t.table.TableName() }
+func (t *Table) Name() *string { return t.name }
 
 // Grant allows exactly these actions ("dynamodb:UpdateItem") on the table, and
 // what the table's key needs for them.
