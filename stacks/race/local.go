@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/gofunc"
@@ -22,15 +23,23 @@ func localSynthesizer() awscdk.IStackSynthesizer {
 	return awscdk.NewCliCredentialsStackSynthesizer(nil)
 }
 
-// localize applies what has to be known before the first construct.
-func localize(stack awscdk.Stack) {
+// localSetting applies what has to be known before the first construct.
+func localSetting(stack awscdk.Stack) {
 	stack.Node().SetContext(jsii.String(gofunc.ForThisMachine), true)
 	stack.AddMetadata(jsii.String(LocalProfile), []string{
 		"Functions are compiled for this machine's system and processor: the emulator runs them as plain processes.",
 		"Assets are published with your (fake) credentials: the emulator refuses the bootstrap's publishing roles while IAM is enforced.",
+		"Buckets take plain HTTP: the emulator has no TLS, and enforces the policy that refuses it.",
 		"Tables and buckets are deleted with the stack: the emulator forgets everything when it stops.",
 		"Alarms on metric math (" + strings.Join(mathSignals, ", ") + ") are left out: the emulator refuses them in templates.",
 	})
+}
+
+// localize changes what has been defined.
+func (r *Race) localize() {
+	for _, bucket := range []awss3.IBucket{r.UpdateStandings.Failures(), r.Archive.Bucket()} {
+		bucket.Node().TryRemoveChild(jsii.String("Policy"))
+	}
 }
 
 // mathSignals are the names of the signals whose metric is an expression.

@@ -56,7 +56,7 @@ func New(scope constructs.Construct, config Config) *Race {
 	}
 	r := &Race{Stack: awscdk.NewStack(scope, jsii.String(StackName), props)}
 	if config.Local {
-		localize(r.Stack)
+		localSetting(r.Stack)
 	}
 	// Retained by default; "" lets each construct say so itself.
 	var removal awscdk.RemovalPolicy
@@ -99,6 +99,9 @@ func New(scope constructs.Construct, config Config) *Race {
 	})
 
 	r.watch(config)
+	if config.Local {
+		r.localize()
+	}
 	r.outputs()
 	return r
 }
