@@ -82,6 +82,17 @@ type Signal struct {
 	Severity Severity
 }
 
+// All gathers the signals of parts, in their order: streams, consumers, tables,
+// deliveries and functions are parts. Call it after the last Grant on a table,
+// which watches the operations that were granted.
+func All(parts ...interface{ Signals() []Signal }) []Signal {
+	var all []Signal
+	for _, p := range parts {
+		all = append(all, p.Signals()...)
+	}
+	return all
+}
+
 // Metric is a CloudWatch metric, or an expression over some, in periods of one
 // minute.
 type Metric struct {
@@ -126,8 +137,8 @@ func Age(owner constructs.IConstruct, name, graph string, metric Metric, retenti
 
 // Props of [New].
 type Props struct {
-	// Signals to watch, in the order of the data; at least one. Concatenate what
-	// the constructs' Signals methods return.
+	// Signals to watch, in the order of the data; at least one: watch.All(stream,
+	// consumer, …).
 	Signals []Signal
 	// Topic that alarms are sent to when they are raised and when they are well
 	// again; nil defines one that takes only TLS.

@@ -108,12 +108,7 @@ func New(scope constructs.Construct, config Config) *Race {
 
 // watch turns every part's signals into alarms, in the order of the data.
 func (r *Race) watch(config Config) {
-	var signals []watch.Signal
-	for _, part := range []interface{ Signals() []watch.Signal }{
-		r.Telemetry, r.UpdateStandings, r.Standings, r.UpdatePodiums, r.Podiums, r.Archive,
-	} {
-		signals = append(signals, part.Signals()...)
-	}
+	signals := watch.All(r.Telemetry, r.UpdateStandings, r.Standings, r.UpdatePodiums, r.Podiums, r.Archive)
 	if config.Local {
 		signals = localSignals(signals)
 	}

@@ -1,6 +1,7 @@
 package synth
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,24 @@ func TestContextBecomesTheConfig(t *testing.T) {
 	want.Archive.BufferInterval = spec.Zero
 	if got != want {
 		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestTheReadmeHasEverySetting(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The refusal of an unknown key lists those that there are.
+	_, err = race.ReadConfig(map[string]any{"race:?": ""})
+	_, list, found := strings.Cut(err.Error(), "use one of ")
+	if !found {
+		t.Fatal(err)
+	}
+	for _, key := range strings.Split(list, ", ") {
+		if !strings.Contains(string(readme), "| `"+key+"` |") {
+			t.Errorf("README.md lacks %s", key)
+		}
 	}
 }
 

@@ -108,7 +108,7 @@ func TestExistingResourcesFit(t *testing.T) {
 	c := consumer.New(stack, "Consumer", consumer.Props{Source: source, Code: gofunc.Package(someCode), Failures: bucket})
 	table.Of(items).Grant(c.GrantPrincipal(), "dynamodb:UpdateItem")
 	d := delivery.New(stack, "Delivery", delivery.Props{Source: source, To: delivery.S3{Bucket: bucket}})
-	watch.New(stack, "Watch", watch.Props{Signals: append(append(source.Signals(), c.Signals()...), d.Signals()...)})
+	watch.New(stack, "Watch", watch.Props{Signals: watch.All(source, c, d)})
 	if c.Failures() != awss3.IBucket(bucket) || d.Bucket() != awss3.IBucket(bucket) {
 		t.Error("the given bucket wasn't used")
 	}
