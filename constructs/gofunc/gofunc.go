@@ -164,7 +164,7 @@ func (f *Function) Signals() []watch.Signal {
 		// The namespace and name are lambdas/kit/reject's.
 		count("Millrace", "RejectedRecords", "Records rejected by the code", "a producer that keeps to the format has none",
 			"Records couldn't be understood and were set aside with their reason.",
-			"Read one of them where the function put it, find the producer by its partition key, and correct it."),
+			"The function's log says where each one is; find the producer by its partition key, and correct it."),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -123,16 +124,17 @@ func Of(m awscloudwatch.Metric) Metric {
 // Age returns the two signals that every reader of a stream has: it warns at a
 // tenth of the retention and is critical at half of it. Metric is in milliseconds.
 func Age(owner constructs.IConstruct, name, graph string, metric Metric, retention time.Duration, do string) []Signal {
-	at := func(severity Severity, share float64, text string) Signal {
+	at := func(severity Severity, share float64) Signal {
 		suffix := map[Severity]string{Warning: "Warning", Critical: "Critical"}[severity]
 		return Signal{
 			Owner: owner, Name: name + suffix, Graph: graph, Metric: metric,
-			Threshold: share * float64(retention.Milliseconds()), From: text + " of the source's retention of " + fmt.Sprintf("%g h", retention.Hours()),
-			Why: "The oldest unread record is this old; records that reach the retention are gone.", Do: do,
+			Threshold: share * float64(retention.Milliseconds()),
+			From:      fmt.Sprintf("%.4g h, %.4g %% of the source's retention of %g h", share*retention.Hours(), 100*share, retention.Hours()),
+			Why:       "The oldest unread record is this old; records that reach the retention are gone.", Do: do,
 			Periods: 5, Breaching: 3, Missing: Unknown, Severity: severity,
 		}
 	}
-	return []Signal{at(Warning, .1, "10 %"), at(Critical, .5, "50 %")}
+	return []Signal{at(Warning, .1), at(Critical, .5)}
 }
 
 // Props of [New].
@@ -171,7 +173,7 @@ func New(scope constructs.Construct, id string, props Props) *Watch {
 	}
 	actions := &[]any{w.topic.TopicArn()}
 	for _, s := range props.Signals {
-		w.alarms = append(w.alarms, newAlarm(this, owners[s.Owner]+"-"+s.Name, s, actions))
+		w.alarms = append(w.alarms, newAlarm(this, owners[s.Owner], s, actions))
 	}
 	w.dashboard = w.newDashboard(props.Signals, owners)
 	return w
@@ -274,7 +276,7 @@ func newTopic(this constructs.Construct) awssns.ITopic {
 	return topic
 }
 
-func newAlarm(scope constructs.Construct, id string, s Signal, actions *[]any) awscloudwatch.CfnAlarm {
+func newAlarm(scope constructs.Construct, owner string, s Signal, actions *[]any) awscloudwatch.CfnAlarm {
 	comparison := "GreaterThanThreshold"
 	if s.Below {
 		comparison = "LessThanThreshold"
@@ -285,7 +287,7 @@ func newAlarm(scope constructs.Construct, id string, s Signal, actions *[]any) a
 		breaching = periods
 	}
 	props := &awscloudwatch.CfnAlarmProps{
-		AlarmDescription:   jsii.String(describe(s)),
+		AlarmDescription:   jsii.String(describe(owner, s)),
 		ComparisonOperator: jsii.String(comparison),
 		Threshold:          jsii.Number(s.Threshold),
 		EvaluationPeriods:  jsii.Number(periods),
@@ -321,7 +323,7 @@ func newAlarm(scope constructs.Construct, id string, s Signal, actions *[]any) a
 			props.Statistic = jsii.String(m.Statistic)
 		}
 	}
-	return awscloudwatch.NewCfnAlarm(scope, jsii.String(id), props)
+	return awscloudwatch.NewCfnAlarm(scope, jsii.String(owner+"-"+s.Name), props)
 }
 
 // period of every metric, in seconds.
@@ -336,10 +338,11 @@ func (m Metric) dimensions() *[]any {
 }
 
 // describe is what a person reads at 3 a.m.
-func describe(s Signal) string {
+func describe(owner string, s Signal) string {
 	side := "above"
 	if s.Below {
 		side = "below"
 	}
-	return fmt.Sprintf("%s: %s is %s %g (%s). %s %s", s.Severity, s.Graph, side, s.Threshold, s.From, s.Why, s.Do)
+	threshold := strconv.FormatFloat(s.Threshold, 'f', -1, 64)
+	return fmt.Sprintf("%s in %s: %s: %s %s (%s). %s %s", s.Severity, owner, s.Graph, side, threshold, s.From, s.Why, s.Do)
 }

@@ -1,9 +1,11 @@
 package synth
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -251,7 +253,8 @@ func TestEveryAlarmCanFireAndSaysWhatToDo(t *testing.T) {
 			t.Errorf("%s: an idle stream must neither page nor hide a lag: %v", id, p["TreatMissingData"])
 		}
 		text, _ := p["AlarmDescription"].(string)
-		if !strings.HasPrefix(text, "WARNING: ") && !strings.HasPrefix(text, "CRITICAL: ") || !strings.Contains(text, fmt.Sprintf(" %g ", p["Threshold"])) {
+		threshold := strconv.FormatFloat(p["Threshold"].(float64), 'f', -1, 64)
+		if !strings.HasPrefix(text, "WARNING in ") && !strings.HasPrefix(text, "CRITICAL in ") || !strings.Contains(text, " "+threshold+" (") {
 			t.Errorf("%s: description %q", id, text)
 		}
 		if len(text) > 1024 {
@@ -378,4 +381,69 @@ func arn(v any) string {
 		return b.String()
 	}
 	return fmt.Sprint(v)
+}
+
+func TestTheDashboardDrawsEveryAlarm(t *testing.T) {
+	template := synthRace(t, race.Config{})
+	_, dashboard := template.only(t, "AWS::CloudWatch::Dashboard")
+	// CloudFormation joins text and references; put the references' names in.
+	var body strings.Builder
+	for _, part := range at(dashboard.Properties["DashboardBody"], "Fn::Join", 1).([]any) {
+		if text, ok := part.(string); ok {
+			body.WriteString(text)
+		} else {
+			body.WriteString(refers(part))
+		}
+	}
+	var drawn struct {
+		Widgets []struct {
+			Type                string
+			X, Y, Width, Height int
+			Properties          struct {
+				Title       string
+				Alarms      []string
+				Metrics     [][]any
+				Annotations struct {
+					Horizontal []struct{ Value float64 }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(body.String()), &drawn); err != nil {
+		t.Fatalf("the body isn't JSON: %v\n%s", err, body.String())
+	}
+	alarms := template.ofType("AWS::CloudWatch::Alarm")
+	lines, listed, taken := map[string]bool{}, 0, map[[2]int]string{}
+	for _, w := range drawn.Widgets {
+		for x := w.X; x < w.X+w.Width; x++ {
+			for y := w.Y; y < w.Y+w.Height; y++ {
+				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
+					t.Fatalf("%q lies over %q or beyond the edge", w.Properties.Title, other)
+				}
+				taken[[2]int{x, y}] = w.Type + w.Properties.Title
+			}
+		}
+		listed += len(w.Properties.Alarms)
+		for _, m := range w.Properties.Metrics {
+			for _, a := range w.Properties.Annotations.Horizontal {
+				lines[fmt.Sprint(m[:len(m)-1], a.Value)] = true
+			}
+		}
+	}
+	if listed != len(alarms) {
+		t.Errorf("%d of %d alarms are on the dashboard", listed, len(alarms))
+	}
+	for id, alarm := range alarms {
+		p := alarm.Properties
+		if p["Metrics"] != nil {
+			continue
+		}
+		row := []any{p["Namespace"], p["MetricName"]}
+		for _, d := range list(p["Dimensions"]) {
+			row = append(row, at(d, "Name"), refers(at(d, "Value")))
+		}
+		if !lines[fmt.Sprint(row, p["Threshold"])] {
+			t.Errorf("%s: no graph draws %v with the threshold %v", id, row, p["Threshold"])
+		}
+	}
 }
