@@ -199,10 +199,10 @@ func (c *Consumer) Signals() []watch.Signal {
 	signals := watch.Age(c.construct, "IteratorAge", "Age of the last record processed (ms)",
 		watch.Metric{Namespace: "AWS/Lambda", Name: "IteratorAge", Statistic: "Maximum", Dimensions: function}, c.source.Retention(),
 		"See the function's errors, throttles and duration; else raise the batch size or the parallelization factor, or add shards.")
-	lost := func(name, graph, metric string, dimensions map[string]*string, severity watch.Severity, why, do string) watch.Signal {
+	givenUp := func(name, graph, metric, why, do string) watch.Signal {
 		return watch.Signal{
-			Owner: c.construct, Name: name, Graph: graph, Metric: watch.Metric{Namespace: "AWS/Lambda", Name: metric, Statistic: "Sum", Dimensions: dimensions},
-			From: "a healthy consumer gives up none", Why: why, Do: do, Missing: watch.NotBreaching, Severity: severity,
+			Owner: c.construct, Name: name, Graph: graph, Metric: watch.Metric{Namespace: "AWS/Lambda", Name: metric, Statistic: "Sum", Dimensions: mapping},
+			From: "a healthy consumer gives up none", Why: why, Do: do, Missing: watch.NotBreaching, Severity: watch.Critical,
 		}
 	}
 	budget := "its retries"
@@ -210,14 +210,11 @@ func (c *Consumer) Signals() []watch.Signal {
 		budget = fmt.Sprintf("%d retries", n)
 	}
 	return append(append(signals,
-		lost("FailedBatches", "Records in failed batches", "OnFailureDestinationDeliveredEventCount", mapping, watch.Critical,
+		givenUp("FailedBatches", "Records in failed batches", "OnFailureDestinationDeliveredEventCount",
 			"Lambda gave batches up after "+budget+" or at the maximum age and wrote them to the failure bucket.",
 			"Find the cause in the function's log, mend it, then process the objects under "+FailedPrefix+" of the failure bucket again."),
-		lost("DroppedRecords", "Records dropped", "DroppedEventCount", mapping, watch.Critical,
+		givenUp("DroppedRecords", "Records dropped", "DroppedEventCount",
 			"Lambda gave records up without writing them to the failure bucket.",
 			"Read them from the stream while it still has them; check that the failure bucket exists and that the function's role can write to it."),
-		lost("FailureDestination", "Failure bucket not reached", "DestinationDeliveryFailures", function, watch.Critical,
-			"Lambda couldn't write a failed batch to the failure bucket: its records are gone when the stream forgets them.",
-			"Mend the bucket's policy, key or the function's role now; read the records from the stream while it still has them."),
 	), c.function.Signals()...)
 }

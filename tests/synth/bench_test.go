@@ -12,6 +12,8 @@ import (
 func BenchmarkSynth(b *testing.B) {
 	synthRace(b, race.Config{})
 	for b.Loop() {
-		synthRace(b, race.Config{})
+		app := newApp(b, false)
+		race.New(app, race.Config{})
+		app.Synth(nil)
 	}
 }
