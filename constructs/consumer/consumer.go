@@ -16,6 +16,7 @@ import (
 
 	"github.com/millrace/millrace/constructs/gofunc"
 	"github.com/millrace/millrace/constructs/internal/bucket"
+	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
 )
@@ -78,20 +79,19 @@ type Consumer struct {
 // invalid; [spec.Consumer.Validate] and [spec.Function.Validate] tell beforehand.
 func New(scope constructs.Construct, id string, props Props) *Consumer {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	path := *this.Node().Path()
-	check := spec.At(path)
+	check := spec.At("")
 	if props.Source == nil {
 		check.Add("Source", nil, "a consumer reads something", "set it to a *stream.Stream or to a table's Changes()")
-		check.Merge(props.Function.Validate(path))
-		check.Must()
+		check.Merge(props.Function.Validate(""))
+		valid.Must(this, check)
 	}
 	retention := props.Source.Retention()
-	check.Merge(props.Consumer.Validate(path, retention))
-	check.Merge(props.Function.Validate(path))
+	check.Merge(props.Consumer.Validate("", retention))
+	check.Merge(props.Function.Validate(""))
 	if _, taken := props.Environment[FailureBucketVariable]; taken {
 		check.Add("Environment", FailureBucketVariable, "the consumer sets this one itself", "set Failures to the bucket that you want")
 	}
-	check.Must()
+	valid.Must(this, check)
 
 	c := &Consumer{construct: this, source: props.Source, failures: props.Failures, settings: props.Consumer.WithDefaults(retention)}
 	if c.failures == nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
 )
@@ -39,7 +40,7 @@ type Source interface {
 
 // Destination is where records are delivered to: an [S3].
 type Destination interface {
-	validate(c *spec.Check, path string)
+	validate(c *spec.Check)
 	// attach defines what the destination needs and puts its configuration into props.
 	attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps)
 	signals(d *Delivery) []watch.Signal
@@ -87,7 +88,7 @@ type Delivery struct {
 // New defines a delivery. It panics with a [*spec.Invalid] when a setting is invalid.
 func New(scope constructs.Construct, id string, props Props) *Delivery {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	validate(*this.Node().Path(), props).Must()
+	valid.Must(this, validate(props))
 
 	d := &Delivery{construct: this, props: props}
 	if props.RemovalPolicy == "" {
@@ -129,8 +130,8 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 	return d
 }
 
-func validate(path string, props Props) *spec.Check {
-	c := spec.At(path)
+func validate(props Props) *spec.Check {
+	c := spec.At("")
 	if props.Source == nil {
 		c.Add("Source", nil, "a delivery reads a stream", "set it to a *stream.Stream")
 	} else if props.Source.Kind() != spec.Kinesis {
@@ -139,11 +140,11 @@ func validate(path string, props Props) *spec.Check {
 	if props.To == nil {
 		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{}")
 	} else {
-		props.To.validate(c, path)
+		props.To.validate(c)
 	}
 	if t := props.Transform; t != nil {
-		c.Merge(t.Transform.Validate(path))
-		c.Merge(t.Function.Validate(path))
+		c.Merge(t.Transform.Validate(""))
+		c.Merge(t.Function.Validate(""))
 		if t.Timeout > spec.TransformTimeout.Max {
 			c.Add("Transform.Timeout", t.Timeout, spec.TransformTimeout.String(), "set it to five minutes or less")
 		}

@@ -23,7 +23,7 @@ type S3 struct {
 
 var _ Destination = S3{}
 
-func (s S3) validate(c *spec.Check, path string) { c.Merge(s.S3Delivery.Validate(path)) }
+func (s S3) validate(c *spec.Check) { c.Merge(s.S3Delivery.Validate("")) }
 
 func (s S3) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
 	if d.bucket = s.Bucket; d.bucket == nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
 )
@@ -57,9 +58,8 @@ var variable = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]+$`)
 // invalid and with a [*BuildError] when the code doesn't compile.
 func New(scope constructs.Construct, id string, props Props) *Function {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	path := *this.Node().Path()
-	check := spec.At(path)
-	check.Merge(props.Validate(path))
+	check := spec.At("")
+	check.Merge(props.Validate(""))
 	if props.Code.pkg == "" {
 		check.Add("Code", nil, "a function needs code", `set it to gofunc.Package("./path/to/main")`)
 	}
@@ -76,7 +76,7 @@ func New(scope constructs.Construct, id string, props Props) *Function {
 			check.Add("Environment."+name, nil, "a variable needs a value", `use jsii.String("…")`)
 		}
 	}
-	check.Must()
+	valid.Must(this, check)
 
 	settings := props.WithDefaults()
 	if forThisMachine(this) {

@@ -127,12 +127,12 @@ func (c *Check) Err() error {
 	return &Invalid{Problems: c.problems}
 }
 
-// Must panics with the problems, if there are any. Constructs call it: a panic
-// at construction is how the CDK itself reports bad settings in Go, and the
-// app's main turns it into a plain message.
-func (c *Check) Must() {
-	if err := c.Err(); err != nil {
-		panic(err)
+// Locate gives path to the problems that have none yet.
+func (c *Check) Locate(path string) {
+	for i := range c.problems {
+		if c.problems[i].Path == "" {
+			c.problems[i].Path = path
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
 )
@@ -37,10 +38,9 @@ type Stream struct {
 // invalid; [spec.Stream.Validate] tells beforehand.
 func New(scope constructs.Construct, id string, props Props) *Stream {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	path := *this.Node().Path()
-	check := spec.At(path)
-	check.Merge(props.Validate(path))
-	check.Must()
+	check := spec.At("")
+	check.Merge(props.Validate(""))
+	valid.Must(this, check)
 
 	settings := props.WithDefaults()
 	l2 := &awskinesis.StreamProps{

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
 )
@@ -45,10 +46,9 @@ type Table struct {
 // invalid; [spec.Table.Validate] tells beforehand.
 func New(scope constructs.Construct, id string, props Props) *Table {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	path := *this.Node().Path()
-	check := spec.At(path)
-	check.Merge(props.Validate(path))
-	check.Must()
+	check := spec.At("")
+	check.Merge(props.Validate(""))
+	valid.Must(this, check)
 
 	settings := props.WithDefaults()
 	l2 := &awsdynamodb.TablePropsV2{
@@ -136,9 +136,9 @@ func grantKey(key awskms.IKey, grantee awsiam.IGrantable) {
 // [*spec.Invalid] when the table has none.
 func (t *Table) Changes() *Changes {
 	if !t.stream {
-		c := spec.At(*t.construct.Node().Path())
+		c := spec.At("")
 		c.Add("Stream", string(spec.NoStream), "a consumer reads the table's change stream", "set Stream to spec.NewAndOldImages or another view")
-		c.Must()
+		valid.Must(t.construct, c)
 	}
 	return &Changes{t}
 }

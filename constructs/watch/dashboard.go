@@ -27,7 +27,7 @@ type graph struct {
 // newDashboard draws all alarms on top and below them a row per owner, in the
 // order of the signals. The body is CloudWatch's own JSON: written here it is one
 // round trip to Node.js rather than two per line drawn.
-func (w *Watch) newDashboard(signals []Signal, owners map[constructs.IConstruct]string) awscloudwatch.CfnDashboard {
+func (w *Watch) newDashboard(signals []Signal, owners map[constructs.IConstruct]string, alarms []string) awscloudwatch.CfnDashboard {
 	var graphs []*graph
 	for _, s := range signals {
 		i := slices.IndexFunc(graphs, func(g *graph) bool { return g.owner == owners[s.Owner] && g.title == s.Graph })
@@ -39,9 +39,13 @@ func (w *Watch) newDashboard(signals []Signal, owners map[constructs.IConstruct]
 
 	stack := awscdk.Stack_Of(w.construct)
 	region := stack.Region()
-	arns := make([]*string, len(w.alarms))
-	for i, alarm := range w.alarms {
-		arns[i] = alarm.AttrArn()
+	prefix := *stack.FormatArn(&awscdk.ArnComponents{
+		Service: jsii.String("cloudwatch"), Resource: jsii.String("alarm"), ResourceName: jsii.String(""),
+		ArnFormat: awscdk.ArnFormat_COLON_RESOURCE_NAME,
+	})
+	arns := make([]string, len(alarms))
+	for i, name := range alarms {
+		arns[i] = prefix + name
 	}
 	y := 2 + (len(arns)+3)/4
 	widgets := []any{widget("alarm", 0, 0, columns, y, map[string]any{"title": "Alarms", "alarms": arns})}

@@ -26,6 +26,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 )
 
@@ -162,7 +163,7 @@ type Watch struct {
 func New(scope constructs.Construct, id string, props Props) *Watch {
 	this := constructs.NewConstruct(scope, jsii.String(id))
 	owners := paths(props.Signals)
-	check(*this.Node().Path(), props, owners).Must()
+	valid.Must(this, check(props, owners))
 
 	w := &Watch{construct: this, topic: props.Topic}
 	if w.topic == nil {
@@ -171,11 +172,16 @@ func New(scope constructs.Construct, id string, props Props) *Watch {
 	if props.Email != "" {
 		w.topic.AddSubscription(awssnssubscriptions.NewEmailSubscription(jsii.String(props.Email), nil))
 	}
+	// Names that say what rings. The stack's is unique in its account and region.
+	prefix := *awscdk.Stack_Of(this).StackName() + "-" + id + "-"
 	actions := &[]any{w.topic.TopicArn()}
-	for _, s := range props.Signals {
-		w.alarms = append(w.alarms, newAlarm(this, owners[s.Owner], s, actions))
+	names := make([]string, len(props.Signals))
+	for i, s := range props.Signals {
+		owner := owners[s.Owner]
+		names[i] = prefix + owner + "-" + s.Name
+		w.alarms = append(w.alarms, newAlarm(this, owner, names[i], s, actions))
 	}
-	w.dashboard = w.newDashboard(props.Signals, owners)
+	w.dashboard = w.newDashboard(props.Signals, owners, names)
 	return w
 }
 
@@ -208,8 +214,8 @@ func paths(signals []Signal) map[constructs.IConstruct]string {
 	return owners
 }
 
-func check(path string, props Props, owners map[constructs.IConstruct]string) *spec.Check {
-	c := spec.At(path)
+func check(props Props, owners map[constructs.IConstruct]string) *spec.Check {
+	c := spec.At("")
 	if len(props.Signals) == 0 {
 		c.Add("Signals", nil, "there is nothing to watch", "pass what the constructs' Signals methods return")
 	}
@@ -276,7 +282,7 @@ func newTopic(this constructs.Construct) awssns.ITopic {
 	return topic
 }
 
-func newAlarm(scope constructs.Construct, owner string, s Signal, actions *[]any) awscloudwatch.CfnAlarm {
+func newAlarm(scope constructs.Construct, owner, name string, s Signal, actions *[]any) awscloudwatch.CfnAlarm {
 	comparison := "GreaterThanThreshold"
 	if s.Below {
 		comparison = "LessThanThreshold"
@@ -287,6 +293,7 @@ func newAlarm(scope constructs.Construct, owner string, s Signal, actions *[]any
 		breaching = periods
 	}
 	props := &awscloudwatch.CfnAlarmProps{
+		AlarmName:          jsii.String(name),
 		AlarmDescription:   jsii.String(describe(owner, s)),
 		ComparisonOperator: jsii.String(comparison),
 		Threshold:          jsii.Number(s.Threshold),

@@ -144,7 +144,7 @@ func TestThePipelineUnderFaults(t *testing.T) {
 	})
 
 	t.Run("a part that breaks raises its alarm, and nothing is lost when it is mended", func(t *testing.T) {
-		alarm := p.alarm(t, "UpdateStandings-Function-Errors")
+		const alarm = "MillraceRace-Watch-UpdateStandings-Function-Errors"
 		if state := p.state(t, alarm); state == cwtypes.StateValueAlarm {
 			t.Fatalf("%s rings before anything broke", alarm)
 		}
@@ -335,30 +335,6 @@ func (p *pipeline) rejected() ([]reject.Document, error) {
 		docs = append(docs, doc)
 	}
 	return docs, nil
-}
-
-// alarm finds the one alarm whose description belongs to the signal, by its
-// logical id in the name that CloudFormation gives.
-func (p *pipeline) alarm(t *testing.T, signal string) string {
-	t.Helper()
-	part := strings.ReplaceAll(signal, "-", "")
-	var found []string
-	pages := cloudwatch.NewDescribeAlarmsPaginator(p.alarms, &cloudwatch.DescribeAlarmsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, a := range page.MetricAlarms {
-			if strings.Contains(*a.AlarmName, part) {
-				found = append(found, *a.AlarmName)
-			}
-		}
-	}
-	if len(found) != 1 {
-		t.Fatalf("%d alarms for %s: %v", len(found), signal, found)
-	}
-	return found[0]
 }
 
 func (p *pipeline) state(t *testing.T, alarm string) cwtypes.StateValue {

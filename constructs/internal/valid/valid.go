@@ -1,0 +1,20 @@
+// Package valid turns the problems that a construct found in its settings into
+// the panic with which the CDK itself reports bad settings in Go; an app's main
+// turns it into a plain message.
+package valid
+
+import (
+	"github.com/aws/constructs-go/constructs/v10"
+
+	"github.com/millrace/millrace/constructs/spec"
+)
+
+// Must panics with the problems of check as a [*spec.Invalid], if there are any.
+// The construct's path is asked for only then: it costs round trips to Node.js.
+func Must(construct constructs.IConstruct, check *spec.Check) {
+	if check.Err() == nil {
+		return
+	}
+	check.Locate(*construct.Node().Path())
+	panic(check.Err())
+}
