@@ -178,9 +178,9 @@ func (c *Consumer) grants() []awsiam.Grant {
 	}
 	switch c.source.Kind() {
 	case spec.DynamoDB:
-		// ListStreams knows no resource smaller than the table's streams; the
-		// mapping works without it.
-		grants = append(grants, c.source.Grant(role, "dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"))
+		// Lambda's own check names ListStreams among the four; it looks at this stream.
+		grants = append(grants, c.source.Grant(role, "dynamodb:DescribeStream", "dynamodb:GetRecords",
+			"dynamodb:GetShardIterator", "dynamodb:ListStreams"))
 	default:
 		grants = append(grants, c.source.Grant(role, "kinesis:DescribeStream", "kinesis:DescribeStreamSummary",
 			"kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"))

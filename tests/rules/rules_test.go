@@ -3,7 +3,9 @@ package rules
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -105,6 +107,26 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 		if p.Doc == "" && !strings.HasPrefix(p.ImportPath, module+"tests/") {
 			t.Errorf("%s has no package comment", p.ImportPath)
 		}
+	}
+}
+
+// The README's app is what people copy first.
+func TestTheReadmesAppCompiles(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(readme), "```go\npackage main\n")
+	code, _, closed := strings.Cut(after, "```")
+	if !found || !closed {
+		t.Fatal("README.md has no Go program any more")
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte("package main\n"+code), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "vet", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

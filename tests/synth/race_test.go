@@ -28,7 +28,7 @@ func TestEveryStatementNamesItsActionsAndResources(t *testing.T) {
 		},
 		"UpdatePodiums": {
 			"dynamodb:DescribeStream Standings", "dynamodb:GetItem Podiums", "dynamodb:GetRecords Standings",
-			"dynamodb:GetShardIterator Standings", "dynamodb:PutItem Podiums", "dynamodb:Query Standings",
+			"dynamodb:GetShardIterator Standings", "dynamodb:ListStreams Standings", "dynamodb:PutItem Podiums", "dynamodb:Query Standings",
 			"logs:CreateLogStream UpdatePodiumsFunctionLogs", "logs:PutLogEvents UpdatePodiumsFunctionLogs",
 			"s3:ListBucket UpdateStandingsFailures",
 			"s3:PutObject UpdateStandingsFailures/aws/lambda/*", "s3:PutObject UpdateStandingsFailures/rejected/*",
