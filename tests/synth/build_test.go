@@ -15,6 +15,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/stacks/race"
 )
 
@@ -99,6 +100,24 @@ func TestACompileErrorIsGosOwn(t *testing.T) {
 		}
 	}()
 	gofunc.New(stack, "Broken", gofunc.Props{Code: gofunc.Package("./tests/synth/testdata/broken")})
+}
+
+func TestPackagesOfTheSameNameDoNotMix(t *testing.T) {
+	app := newApp(t, true)
+	stack := awscdk.NewStack(app, jsii.String("Test"), nil)
+	a, b := gofunc.Package("./tests/synth/testdata/same/a/fn"), gofunc.Package("./tests/synth/testdata/same/b/fn")
+	gofunc.New(stack, "A", gofunc.Props{Code: a, Function: spec.Function{Architecture: spec.X86}})
+	gofunc.New(stack, "B", gofunc.Props{Code: b, Function: spec.Function{Architecture: spec.X86}})
+	for id, f := range synth(t, app, "Test").ofType("AWS::Lambda::Function") {
+		binary, err := os.ReadFile(filepath.Join(*app.Outdir(), "asset."+strings.TrimSuffix(at(f.Properties, "Code", "S3Key").(string), ".zip"), "bootstrap"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The package's path is in the binary.
+		if want := "same/" + strings.ToLower(id[:1]) + "/fn"; !bytes.Contains(binary, []byte(want)) {
+			t.Errorf("%s isn't built from %s", id, want)
+		}
+	}
 }
 
 // zipped is the size of file in a zip, as the CDK publishes it.

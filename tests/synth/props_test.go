@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsdynamodb"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskinesis"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
@@ -142,6 +143,24 @@ func TestExistingResourcesFit(t *testing.T) {
 	_, firehose := template.only(t, "AWS::KinesisFirehose::DeliveryStream")
 	if at(firehose.Properties, "ExtendedS3DestinationConfiguration", "EncryptionConfiguration", "KMSEncryptionConfig", "AWSKMSKeyARN") == nil {
 		t.Error("Firehose isn't told the bucket's key")
+	}
+}
+
+func TestMetricsOfTheCDKCanBeWatched(t *testing.T) {
+	app, stack := newStack(t)
+	theirs := awskinesis.NewStream(stack, jsii.String("Theirs"), nil)
+	metric := watch.Of(theirs.MetricIncomingRecords(&awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}))
+	watch.New(stack, "Watch", watch.Props{Signals: []watch.Signal{{
+		Owner: theirs, Name: "Silence", Graph: "Records", Metric: metric, Below: true, Threshold: 1,
+		From: "the shop never sleeps", Why: "Nothing arrives.", Do: "Look at the shop.", Missing: watch.Breaching, Severity: watch.Critical,
+	}}})
+	template := synth(t, app, "Test")
+	id, _ := template.only(t, "AWS::Kinesis::Stream")
+	_, alarm := template.only(t, "AWS::CloudWatch::Alarm")
+	p := alarm.Properties
+	if p["MetricName"] != "IncomingRecords" || p["Statistic"] != "Sum" || p["TreatMissingData"] != "breaching" ||
+		p["ComparisonOperator"] != "LessThanThreshold" || refers(at(p, "Dimensions", 0, "Value")) != id {
+		t.Errorf("alarm: %v", p)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -327,6 +328,12 @@ func TestLocalProfileIsTheOnlyDifference(t *testing.T) {
 	lines := list(template.Metadata[race.LocalProfile])
 	if len(lines) == 0 {
 		t.Error("the local profile doesn't say what it changes")
+	}
+	host := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
+	for id, f := range template.ofType("AWS::Lambda::Function") {
+		if got := at(f.Properties, "Architectures", 0); got != host {
+			t.Errorf("%s is built for %v, this machine is %s", id, got, host)
+		}
 	}
 	for id, alarm := range template.ofType("AWS::CloudWatch::Alarm") {
 		if alarm.Properties["Metrics"] != nil {

@@ -1,0 +1,4 @@
+// Command fn shares its name with another one, for the test of their builds.
+package main
+
+func main() { println("b") }
