@@ -20,6 +20,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
@@ -90,10 +91,8 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 	this := constructs.NewConstruct(scope, jsii.String(id))
 	valid.Must(this, validate(props))
 
+	props.RemovalPolicy = removal.Or(props.RemovalPolicy)
 	d := &Delivery{construct: this, props: props}
-	if props.RemovalPolicy == "" {
-		d.props.RemovalPolicy = awscdk.RemovalPolicy_RETAIN
-	}
 	d.role = awsiam.NewRole(this, jsii.String("Role"), &awsiam.RoleProps{
 		AssumedBy: awsiam.NewServicePrincipal(jsii.String("firehose.amazonaws.com"), nil),
 	})

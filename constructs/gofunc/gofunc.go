@@ -18,6 +18,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
@@ -87,7 +88,7 @@ func New(scope constructs.Construct, id string, props Props) *Function {
 	}
 	logs := awslogs.NewLogGroup(this, jsii.String("Logs"), &awslogs.LogGroupProps{
 		Retention:     retention[settings.LogRetentionDays],
-		RemovalPolicy: removal(props.RemovalPolicy),
+		RemovalPolicy: removal.Or(props.RemovalPolicy),
 	})
 	role := props.Role
 	if role == nil {
@@ -214,13 +215,6 @@ func forThisMachine(scope constructs.Construct) bool {
 		return v == "true"
 	}
 	return false
-}
-
-func removal(policy awscdk.RemovalPolicy) awscdk.RemovalPolicy {
-	if policy == "" {
-		return awscdk.RemovalPolicy_RETAIN
-	}
-	return policy
 }
 
 // retention is the CDK's name for each of spec.LogRetentionDays.

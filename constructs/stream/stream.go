@@ -12,6 +12,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
@@ -49,16 +50,13 @@ func New(scope constructs.Construct, id string, props Props) *Stream {
 		// Left unset, encryption renders a condition on the region in a stack
 		// without one, which security checks read as unencrypted.
 		Encryption:    awskinesis.StreamEncryption_MANAGED,
-		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
+		RemovalPolicy: removal.Or(props.RemovalPolicy),
 	}
 	if settings.Mode == spec.Provisioned {
 		l2.ShardCount = jsii.Number(settings.Shards)
 	}
 	if props.Key != nil {
 		l2.Encryption, l2.EncryptionKey = awskinesis.StreamEncryption_KMS, props.Key
-	}
-	if props.RemovalPolicy != "" {
-		l2.RemovalPolicy = props.RemovalPolicy
 	}
 	return &Stream{this, awskinesis.NewStream(this, jsii.String("Resource"), l2), settings.RetentionPeriod}
 }

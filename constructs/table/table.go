@@ -16,6 +16,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
@@ -57,7 +58,7 @@ func New(scope constructs.Construct, id string, props Props) *Table {
 		Encryption:                       awsdynamodb.TableEncryptionV2_AwsManagedKey(),
 		DeletionProtection:               jsii.Bool(!settings.NoDeletionProtection),
 		PointInTimeRecoverySpecification: &awsdynamodb.PointInTimeRecoverySpecification{PointInTimeRecoveryEnabled: jsii.Bool(!settings.NoPointInTimeRecovery)},
-		RemovalPolicy:                    awscdk.RemovalPolicy_RETAIN,
+		RemovalPolicy:                    removal.Or(props.RemovalPolicy),
 	}
 	if settings.SortKey != "" {
 		l2.SortKey = text(settings.SortKey)
@@ -68,14 +69,12 @@ func New(scope constructs.Construct, id string, props Props) *Table {
 	if settings.TimeToLive != "" {
 		l2.TimeToLiveAttribute = jsii.String(settings.TimeToLive)
 	}
-	if props.Key != nil {
-		l2.Encryption = awsdynamodb.TableEncryptionV2_CustomerManagedKey(props.Key, nil)
-	}
-	if props.RemovalPolicy != "" {
-		l2.RemovalPolicy = props.RemovalPolicy
-	}
 	t := Of(awsdynamodb.NewTableV2(this, jsii.String("Resource"), l2))
 	t.construct, t.key, t.stream = this, props.Key, settings.Stream != spec.NoStream
+	if props.Key != nil {
+		// The CDK's own way to set a key fails at synthesis in a stack without a region.
+		t.Resource().AddPropertyOverride(jsii.String("Replicas.0.SSESpecification.KMSMasterKeyId"), props.Key.KeyArn())
+	}
 	return t
 }
 
@@ -118,18 +117,32 @@ func (t *Table) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant
 			t.operations = append(t.operations, op)
 		}
 	}
-	grantKey(t.key, grantee)
+	grantKey(t.key, grantee, actions...)
 	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
 		Grantee: grantee, Actions: jsii.Strings(actions...), ResourceArns: &[]*string{t.table.TableArn()},
 	})
 }
 
-// grantKey lets a reader or writer of the table use its customer key, as
-// DynamoDB does in the caller's name.
-func grantKey(key awskms.IKey, grantee awsiam.IGrantable) {
-	if key != nil {
-		key.Grant(grantee, jsii.String("kms:Decrypt"), jsii.String("kms:DescribeKey"))
+// grantKey lets a caller use the table's customer key as these actions need it:
+// DynamoDB encrypts and decrypts in the caller's name.
+func grantKey(key awskms.IKey, grantee awsiam.IGrantable, actions ...string) {
+	if key == nil {
+		return
 	}
+	uses := jsii.Strings("kms:Decrypt", "kms:DescribeKey")
+	if slices.ContainsFunc(actions, writes) {
+		*uses = append(*uses, *jsii.Strings("kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")...)
+	}
+	key.Grant(grantee, *uses...)
+}
+
+// writes tells whether an action stores items.
+func writes(action string) bool {
+	switch strings.TrimPrefix(action, "dynamodb:") {
+	case "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete":
+		return true
+	}
+	return false
 }
 
 // Changes is the table's change stream, as a consumer's source. It panics with a

@@ -108,6 +108,8 @@ func TestExistingResourcesFit(t *testing.T) {
 	source := stream.Of(theirs, 24*time.Hour)
 	c := consumer.New(stack, "Consumer", consumer.Props{Source: source, Code: gofunc.Package(someCode), Failures: bucket})
 	table.Of(items).Grant(c.GrantPrincipal(), "dynamodb:UpdateItem")
+	secret := table.New(stack, "Secret", table.Props{Table: spec.Table{PartitionKey: "id"}, Key: key})
+	secret.Grant(c.GrantPrincipal(), "dynamodb:PutItem")
 	d := delivery.New(stack, "Delivery", delivery.Props{Source: source, To: delivery.S3{Bucket: bucket}})
 	watch.New(stack, "Watch", watch.Props{Signals: watch.All(source, c, d)})
 	if c.Failures() != awss3.IBucket(bucket) || d.Bucket() != awss3.IBucket(bucket) {
@@ -120,7 +122,7 @@ func TestExistingResourcesFit(t *testing.T) {
 	}
 	// A customer key on either side has to be usable by whoever reads or writes.
 	for role, want := range map[string][]string{
-		"Consumer": {"kms:Decrypt", "kms:GenerateDataKey"},
+		"Consumer": {"kms:Decrypt", "kms:GenerateDataKey", "kms:Encrypt", "kms:ReEncrypt*"},
 		"Delivery": {"kms:Decrypt", "kms:GenerateDataKey"},
 	} {
 		granted := map[string]bool{}
@@ -139,6 +141,10 @@ func TestExistingResourcesFit(t *testing.T) {
 				t.Errorf("%s lacks %s", role, action)
 			}
 		}
+	}
+	_, encrypted := template.only(t, "AWS::DynamoDB::GlobalTable")
+	if refers(at(encrypted.Properties, "Replicas", 0, "SSESpecification", "KMSMasterKeyId")) == "" || at(encrypted.Properties, "SSESpecification", "SSEType") != "KMS" {
+		t.Errorf("the table doesn't use its key: %v", encrypted.Properties)
 	}
 	_, firehose := template.only(t, "AWS::KinesisFirehose::DeliveryStream")
 	if at(firehose.Properties, "ExtendedS3DestinationConfiguration", "EncryptionConfiguration", "KMSEncryptionConfig", "AWSKMSKeyARN") == nil {
