@@ -9,8 +9,8 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 PYTHON ?= python3
 TOOL := go tool -modfile=tools/go.mod
-NODE_DONE := build/.installed-node
-PYTHON_DONE := build/.installed-python
+NODE_DONE := node_modules/.installed
+PYTHON_DONE := .venv/.installed
 NOT_E2E := $$(go list ./... | grep -v /tests/e2e)
 
 .PHONY: help
@@ -22,12 +22,12 @@ install: $(NODE_DONE) $(PYTHON_DONE) ## Install the CDK, Node.js, MiniStack and 
 
 $(NODE_DONE): package.json package-lock.json | tools-present
 	npm ci --no-fund --no-audit --loglevel=error
-	@mkdir -p build && touch $@
+	@touch $@
 
 $(PYTHON_DONE): requirements.txt | tools-present
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@mkdir -p build && touch $@
+	@touch $@
 
 .PHONY: tools-present
 tools-present:
