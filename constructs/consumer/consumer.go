@@ -80,7 +80,7 @@ type Consumer struct {
 func New(scope constructs.Construct, id string, props Props) *Consumer {
 	this := constructs.NewConstruct(scope, jsii.String(id))
 	check := spec.At("")
-	if props.Source == nil {
+	if valid.Missing(props.Source) {
 		check.Add("Source", nil, "a consumer reads something", "set it to a *stream.Stream or to a table's Changes()")
 		check.Merge(props.Function.Validate(""))
 		valid.Must(this, check)

@@ -131,12 +131,12 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 
 func validate(props Props) *spec.Check {
 	c := spec.At("")
-	if props.Source == nil {
+	if valid.Missing(props.Source) {
 		c.Add("Source", nil, "a delivery reads a stream", "set it to a *stream.Stream")
 	} else if props.Source.Kind() != spec.Kinesis {
 		c.Add("Source", string(props.Source.Kind()), "Firehose reads Kinesis streams only", "set it to a *stream.Stream")
 	}
-	if props.To == nil {
+	if valid.Missing(props.To) {
 		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{}")
 	} else {
 		props.To.validate(c)

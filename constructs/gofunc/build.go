@@ -84,7 +84,7 @@ func build(pkg, out, goos string, arch spec.Architecture) (string, error) {
 			return "", err
 		}
 		run, names = run[:1], names[:1]
-		if alone := goBuild(run, dir, goos, goarch); alone != nil {
+		if err := goBuild(run, dir, goos, goarch); err != nil {
 			return "", err
 		}
 	}

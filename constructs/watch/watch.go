@@ -162,7 +162,8 @@ type Watch struct {
 // with a [*spec.Invalid] when a signal lacks what an alarm needs.
 func New(scope constructs.Construct, id string, props Props) *Watch {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	owners := paths(props.Signals)
+	stack := awscdk.Stack_Of(this)
+	owners := paths(props.Signals, *stack.Node().Path()+"/")
 	valid.Must(this, check(props, owners))
 
 	w := &Watch{construct: this, topic: props.Topic}
@@ -173,7 +174,7 @@ func New(scope constructs.Construct, id string, props Props) *Watch {
 		w.topic.AddSubscription(awssnssubscriptions.NewEmailSubscription(jsii.String(props.Email), nil))
 	}
 	// Names that say what rings. The stack's is unique in its account and region.
-	prefix := *awscdk.Stack_Of(this).StackName() + "-" + id + "-"
+	prefix := *stack.StackName() + "-" + id + "-"
 	actions := &[]any{w.topic.TopicArn()}
 	names := make([]string, len(props.Signals))
 	for i, s := range props.Signals {
@@ -199,17 +200,13 @@ func (w *Watch) Alarms() []awscloudwatch.CfnAlarm { return w.alarms }
 
 // paths are the owners' paths below the stack, as ids. An owner is asked once:
 // each question is a round trip to Node.js.
-func paths(signals []Signal) map[constructs.IConstruct]string {
+func paths(signals []Signal, stack string) map[constructs.IConstruct]string {
 	owners := map[constructs.IConstruct]string{}
 	for _, s := range signals {
-		if s.Owner == nil || owners[s.Owner] != "" {
-			continue
+		if !valid.Missing(s.Owner) && owners[s.Owner] == "" {
+			path := strings.TrimPrefix(*s.Owner.Node().Path(), stack)
+			owners[s.Owner] = strings.ReplaceAll(path, "/", "-")
 		}
-		ids := strings.Split(*s.Owner.Node().Path(), "/")
-		if len(ids) > 1 {
-			ids = ids[1:]
-		}
-		owners[s.Owner] = strings.Join(ids, "-")
 	}
 	return owners
 }
@@ -225,7 +222,7 @@ func check(props Props, owners map[constructs.IConstruct]string) *spec.Check {
 	seen := map[string]bool{}
 	for i, s := range props.Signals {
 		field := fmt.Sprintf("Signals[%d]", i)
-		if s.Owner == nil {
+		if valid.Missing(s.Owner) {
 			c.Add(field+".Owner", nil, "a signal belongs to a construct", "set it")
 			continue
 		}

@@ -14,8 +14,8 @@ import (
 // Prefix of the context keys that this stack reads.
 const Prefix = "race:"
 
-// StackName is the name of the stack, and the word that confirms the deletion of
-// its data.
+// StackName is the name of the stack (after the name of its stage, if it is in
+// one), and the word that confirms the deletion of its data.
 const StackName = "MillraceRace"
 
 // Config is everything that can be set of the stack. Its zero value is what

@@ -48,7 +48,6 @@ func New(scope constructs.Construct, config Config) *Race {
 		panic(err)
 	}
 	props := &awscdk.StackProps{
-		StackName:   jsii.String(StackName),
 		Description: jsii.String("millrace: live race telemetry into standings, podiums and an archive"),
 	}
 	if config.Local {

@@ -22,6 +22,7 @@ import (
 	"github.com/millrace/millrace/constructs/stream"
 	"github.com/millrace/millrace/constructs/table"
 	"github.com/millrace/millrace/constructs/watch"
+	"github.com/millrace/millrace/stacks/race"
 )
 
 const someCode = "github.com/millrace/millrace/lambdas/standings"
@@ -51,6 +52,10 @@ func TestConstructsRefuseBadSettings(t *testing.T) {
 			gofunc.New(s, "X", gofunc.Props{Function: spec.Function{Memory: 1}, Environment: map[string]*string{"1bad": jsii.String("x"), "GOOD": nil}})
 		}, []string{"Test/X: Memory", "Test/X: Code", "Test/X: Environment", "Test/X: Environment.GOOD"}},
 		"consumer without anything": {func(s constructs.Construct) { consumer.New(s, "X", consumer.Props{}) }, []string{"Test/X: Source"}},
+		"consumer with a nil stream": {func(s constructs.Construct) {
+			var forgotten *stream.Stream
+			consumer.New(s, "X", consumer.Props{Source: forgotten, Code: code})
+		}, []string{"Test/X: Source"}},
 		"consumer": {func(s constructs.Construct) {
 			consumer.New(s, "X", consumer.Props{
 				Source: stream.New(s, "S", stream.Props{}), Code: code,
@@ -167,6 +172,22 @@ func TestMetricsOfTheCDKCanBeWatched(t *testing.T) {
 	if p["MetricName"] != "IncomingRecords" || p["Statistic"] != "Sum" || p["TreatMissingData"] != "breaching" ||
 		p["ComparisonOperator"] != "LessThanThreshold" || refers(at(p, "Dimensions", 0, "Value")) != id {
 		t.Errorf("alarm: %v", p)
+	}
+}
+
+func TestTheStackFitsIntoStages(t *testing.T) {
+	app := newApp(t, false)
+	names := map[string]bool{}
+	for _, stage := range []string{"Beta", "Prod"} {
+		r := race.New(awscdk.NewStage(app, jsii.String(stage), nil), race.Config{})
+		names[*r.Stack.StackName()] = true
+		if got := *r.Watch.Alarms()[0].AlarmName(); got != stage+"-MillraceRace-Watch-Telemetry-IteratorAgeWarning" {
+			t.Errorf("alarm %s", got)
+		}
+	}
+	app.Synth(nil)
+	if !names["Beta-MillraceRace"] || !names["Prod-MillraceRace"] {
+		t.Errorf("two stages in one account clash: %v", names)
 	}
 }
 

@@ -4,6 +4,8 @@
 package valid
 
 import (
+	"reflect"
+
 	"github.com/aws/constructs-go/constructs/v10"
 
 	"github.com/millrace/millrace/constructs/spec"
@@ -17,4 +19,11 @@ func Must(construct constructs.IConstruct, check *spec.Check) {
 	}
 	check.Locate(*construct.Node().Path())
 	panic(check.Err())
+}
+
+// Missing tells whether a collaborator wasn't given: nil, or a nil pointer in an
+// interface.
+func Missing(collaborator any) bool {
+	v := reflect.ValueOf(collaborator)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
