@@ -5,6 +5,7 @@ package consumer
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -80,14 +81,17 @@ type Consumer struct {
 func New(scope constructs.Construct, id string, props Props) *Consumer {
 	this := constructs.NewConstruct(scope, jsii.String(id))
 	check := spec.At("")
+	retention := spec.StreamRetention.Min
 	if valid.Missing(props.Source) {
 		check.Add("Source", nil, "a consumer reads something", "set it to a *stream.Stream or to a table's Changes()")
-		check.Merge(props.Function.Validate(""))
-		valid.Must(this, check)
+	} else {
+		retention = props.Source.Retention()
 	}
-	retention := props.Source.Retention()
 	check.Merge(props.Consumer.Validate("", retention))
-	check.Merge(props.Function.Validate(""))
+	function := gofunc.Props{
+		Function: props.Function, Code: props.Code, Environment: props.Environment, RemovalPolicy: props.RemovalPolicy,
+	}
+	function.Check(check)
 	if _, taken := props.Environment[FailureBucketVariable]; taken {
 		check.Add("Environment", FailureBucketVariable, "the consumer sets this one itself", "set Failures to the bucket that you want")
 	}
@@ -97,13 +101,9 @@ func New(scope constructs.Construct, id string, props Props) *Consumer {
 	if c.failures == nil {
 		c.failures = bucket.New(this, "Failures", props.RemovalPolicy)
 	}
-	environment := map[string]*string{FailureBucketVariable: c.failures.BucketName()}
-	for name, value := range props.Environment {
-		environment[name] = value
-	}
-	c.function = gofunc.New(this, "Function", gofunc.Props{
-		Function: props.Function, Code: props.Code, Environment: environment, RemovalPolicy: props.RemovalPolicy,
-	})
+	function.Environment = map[string]*string{FailureBucketVariable: c.failures.BucketName()}
+	maps.Copy(function.Environment, props.Environment)
+	c.function = gofunc.New(this, "Function", function)
 	c.mapping = c.newMapping()
 	for _, grant := range c.grants() {
 		// Lambda checks when it creates the mapping that the function's role can

@@ -62,6 +62,15 @@ type Transform struct {
 	Environment map[string]*string
 }
 
+// function is the transform's, with the timeout that is the default here.
+func (t *Transform) function() gofunc.Props {
+	p := gofunc.Props{Function: t.Function, Code: t.Code, Environment: t.Environment}
+	if p.Timeout == 0 {
+		p.Timeout = 60 * time.Second
+	}
+	return p
+}
+
 // Props of [New]. Source and To are required.
 type Props struct {
 	// Source that is delivered.
@@ -102,13 +111,9 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 	d.allow(&[]*string{d.logs.LogGroupArn()}, "logs:PutLogEvents")
 	d.keep(props.Source.Grant(d.role, "kinesis:DescribeStream", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"))
 	if t := props.Transform; t != nil {
-		settings := t.Function
-		if settings.Timeout == 0 {
-			settings.Timeout = 60 * time.Second
-		}
-		d.transform = gofunc.New(this, "Transform", gofunc.Props{
-			Function: settings, Code: t.Code, Environment: t.Environment, RemovalPolicy: d.props.RemovalPolicy,
-		})
+		function := t.function()
+		function.RemovalPolicy = props.RemovalPolicy
+		d.transform = gofunc.New(this, "Transform", function)
 		arn := *d.transform.Function().FunctionArn()
 		// Firehose may address the function with or without its version.
 		d.allow(&[]*string{jsii.String(arn), jsii.String(arn + ":$LATEST")}, "lambda:InvokeFunction")
@@ -143,7 +148,7 @@ func validate(props Props) *spec.Check {
 	}
 	if t := props.Transform; t != nil {
 		c.Merge(t.Transform.Validate(""))
-		c.Merge(t.Function.Validate(""))
+		t.function().Check(c)
 		if t.Timeout > spec.TransformTimeout.Max {
 			c.Add("Transform.Timeout", t.Timeout, spec.TransformTimeout.String(), "set it to five minutes or less")
 		}

@@ -48,12 +48,15 @@ func (s S3) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps
 
 func (s S3) signals(d *Delivery) []watch.Signal {
 	interval := s.WithDefaults().BufferInterval
+	if t := d.props.Transform; t != nil {
+		interval += t.Transform.WithDefaults().BufferInterval
+	}
 	// Without a buffer, objects still take a while to be written.
 	fresh := max(3*interval.Seconds(), 180)
 	return []watch.Signal{
 		{
 			Owner: d.construct, Name: "Freshness", Graph: "Age of the oldest record not in S3 (s)", Metric: d.metric("DeliveryToS3.DataFreshness", "Maximum"),
-			Threshold: fresh, From: fmt.Sprintf("three times the buffer interval of %g s, at least 180 s", interval.Seconds()),
+			Threshold: fresh, From: fmt.Sprintf("three times the buffer intervals of %g s in all, at least 180 s", interval.Seconds()),
 			Why:     "Records wait in Firehose longer than their buffer explains; after 24 hours it gives them up.",
 			Do:      "Read the delivery's log; check the bucket's policy and key and Firehose's role.",
 			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Critical,

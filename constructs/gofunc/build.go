@@ -2,11 +2,13 @@ package gofunc
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -77,26 +79,27 @@ func build(pkg, out, goos string, arch spec.Architecture) (string, error) {
 		}
 	}
 	dir := filepath.Join(out, "functions", goos+"_"+goarch)
-	if err := goBuild(run, dir, goos, goarch); err != nil {
+	bin := filepath.Join(dir, "bin")
+	if err := goBuild(run, bin, goos, goarch); err != nil {
 		// Another package may be the broken one; report pkg's own state.
 		var broken *BuildError
 		if len(run) == 1 || !errors.As(err, &broken) {
 			return "", err
 		}
 		run, names = run[:1], names[:1]
-		if err := goBuild(run, dir, goos, goarch); err != nil {
+		if err := goBuild(run, bin, goos, goarch); err != nil {
 			return "", err
 		}
 	}
 	for i, p := range run {
 		// One folder per package: the asset is the folder, its one file must be
-		// called bootstrap. No dot in it: the CDK would take the rest for a file's
-		// extension.
-		folder := filepath.Join(dir, strings.Trim(strings.NewReplacer("/", "_", "\\", "_", ":", "_", ".", "_").Replace(p), "_"))
+		// called bootstrap. The hash tells packages of one name apart; there is no
+		// dot, as the CDK would take what follows it for a file's extension.
+		folder := filepath.Join(dir, fmt.Sprintf("%s-%x", strings.ReplaceAll(names[i], ".", "_"), sha256.Sum256([]byte(p)))[:len(names[i])+9])
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return "", err
 		}
-		if err := os.Rename(filepath.Join(dir, names[i]), filepath.Join(folder, "bootstrap")); err != nil {
+		if err := os.Rename(filepath.Join(bin, names[i]), filepath.Join(folder, "bootstrap")); err != nil {
 			return "", err
 		}
 		packages.built[target{p, out, goos, goarch}] = folder
@@ -152,12 +155,14 @@ func moduleRoot() (string, error) {
 	}
 }
 
+var majorVersion = regexp.MustCompile(`^v([2-9]|[1-9][0-9]+)$`)
+
 // binary is the name that go build gives to a main package's binary.
 func binary(pkg string) string {
 	parts := strings.Split(strings.TrimRight(filepath.ToSlash(pkg), "/"), "/")
 	name := parts[len(parts)-1]
-	// A major version isn't a name: example.com/fn/v2 builds fn.
-	if len(parts) > 1 && len(name) > 1 && name[0] == 'v' && strings.Trim(name[1:], "0123456789") == "" {
+	// A major version isn't a name: example.com/fn/v2 builds fn. v0 and v1 are names.
+	if len(parts) > 1 && majorVersion.MatchString(name) {
 		name = parts[len(parts)-2]
 	}
 	return name

@@ -55,28 +55,37 @@ type Function struct {
 // variable is what Lambda takes as an environment variable's name.
 var variable = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]+$`)
 
-// New defines a function. It panics with a [*spec.Invalid] when a setting is
-// invalid and with a [*BuildError] when the code doesn't compile.
-func New(scope constructs.Construct, id string, props Props) *Function {
-	this := constructs.NewConstruct(scope, jsii.String(id))
-	check := spec.At("")
-	check.Merge(props.Validate(""))
-	if props.Code.pkg == "" {
-		check.Add("Code", nil, "a function needs code", `set it to gofunc.Package("./path/to/main")`)
+// Check notes every problem of p in c. Constructs that define a function call it
+// with their own, so that all come together.
+func (p Props) Check(c *spec.Check) {
+	c.Merge(p.Validate(""))
+	switch p.Code.pkg {
+	case "":
+		c.Add("Code", nil, "a function needs code", `set it to gofunc.Package("./path/to/main")`)
+	case ".", "./":
+		c.Add("Code", p.Code.pkg, "the root of a module is its app, not a function", "move the function's main package into a folder of its own")
 	}
-	names := make([]string, 0, len(props.Environment))
-	for name := range props.Environment {
+	names := make([]string, 0, len(p.Environment))
+	for name := range p.Environment {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		switch {
 		case !variable.MatchString(name):
-			check.Add("Environment", name, "a variable's name is a letter, then letters, digits and underscores", "rename it")
-		case props.Environment[name] == nil:
-			check.Add("Environment."+name, nil, "a variable needs a value", `use jsii.String("…")`)
+			c.Add("Environment", name, "a variable's name is a letter, then letters, digits and underscores", "rename it")
+		case p.Environment[name] == nil:
+			c.Add("Environment."+name, nil, "a variable needs a value", `use jsii.String("…")`)
 		}
 	}
+}
+
+// New defines a function. It panics with a [*spec.Invalid] when a setting is
+// invalid and with a [*BuildError] when the code doesn't compile.
+func New(scope constructs.Construct, id string, props Props) *Function {
+	this := constructs.NewConstruct(scope, jsii.String(id))
+	check := spec.At("")
+	props.Check(check)
 	valid.Must(this, check)
 
 	settings := props.WithDefaults()

@@ -60,7 +60,16 @@ func (s S3Delivery) Validate(path string) error {
 	if !IsToken(d.ErrorPrefix) && !strings.Contains(d.ErrorPrefix, "!{firehose:error-output-type}") {
 		c.Add("ErrorPrefix", d.ErrorPrefix, "Firehose refuses an error prefix without !{firehose:error-output-type} when the prefix has expressions", "add the expression, for example errors/!{firehose:error-output-type}/")
 	}
+	if head := literal(d.Prefix); head != "" && !IsToken(d.Prefix) && strings.HasPrefix(d.ErrorPrefix, head) {
+		c.Add("ErrorPrefix", d.ErrorPrefix, "failed records would lie among the good ones, under "+head, "begin it with something else than Prefix")
+	}
 	return c.Err()
+}
+
+// literal is what a prefix begins with before its first expression.
+func literal(prefix string) string {
+	head, _, _ := strings.Cut(prefix, "!{")
+	return head
 }
 
 // expressions notes a problem for each !{…} in a prefix that Firehose doesn't know.

@@ -65,6 +65,7 @@ func TestInvalidSettingsAreNamed(t *testing.T) {
 		"unknown compression":                {S3Delivery{Compression: "LZMA"}.Validate("p"), "Compression"},
 		"error prefix without its type":      {S3Delivery{ErrorPrefix: "errors/"}.Validate("p"), "ErrorPrefix"},
 		"error type in the prefix":           {S3Delivery{Prefix: "!{firehose:error-output-type}/"}.Validate("p"), "Prefix"},
+		"errors among the good ones":         {S3Delivery{Prefix: "errors/"}.Validate("p"), "ErrorPrefix"},
 		"unknown expression":                 {S3Delivery{Prefix: "!{date:yyyy}/"}.Validate("p"), "Prefix"},
 		"expression left open":               {S3Delivery{Prefix: "a/!{timestamp:yyyy/"}.Validate("p"), "Prefix"},
 		"transform buffer too small":         {Transform{BufferSize: .1}.Validate("p"), "BufferSize"},

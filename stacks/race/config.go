@@ -138,8 +138,8 @@ func text[T ~string](field func(*Config) *T) func(*Config, string) error {
 func whole(field func(*Config) *int) func(*Config, string) error {
 	return func(c *Config, value string) error {
 		n, err := strconv.Atoi(strings.TrimSpace(value))
-		if err != nil {
-			return fmt.Errorf("it must be a whole number")
+		if err != nil || n < 0 {
+			return fmt.Errorf("it must be a whole number, not negative")
 		}
 		if n == 0 {
 			// What is written out is meant: a default is asked for by leaving it out.
@@ -159,7 +159,7 @@ func duration(field func(*Config) *time.Duration, unit time.Duration) func(*Conf
 			return err
 		case n == spec.Zero:
 			*field(c) = spec.Zero
-		case n > math.MaxInt32 || n < 0:
+		case n > math.MaxInt32:
 			return fmt.Errorf("it is out of range")
 		default:
 			*field(c) = time.Duration(n) * unit

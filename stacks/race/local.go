@@ -23,10 +23,18 @@ func localSynthesizer() awscdk.IStackSynthesizer {
 	return awscdk.NewCliCredentialsStackSynthesizer(nil)
 }
 
+// localEnvironment is the emulator's account and region. The CDK refuses to deploy
+// such a stack with the credentials of another account: this profile lifts the
+// protection of data, and must never reach a real one.
+func localEnvironment() *awscdk.Environment {
+	return &awscdk.Environment{Account: jsii.String("000000000000"), Region: jsii.String("us-east-1")}
+}
+
 // localSetting applies what has to be known before the first construct.
 func localSetting(stack awscdk.Stack) {
 	stack.Node().SetContext(jsii.String(gofunc.ForThisMachine), true)
 	stack.AddMetadata(jsii.String(LocalProfile), []string{
+		"It can be deployed to the account 000000000000 only, the emulator's: what follows is for no real account.",
 		"Functions are compiled for this machine's system and processor: the emulator runs them as plain processes.",
 		"Assets are published with your (fake) credentials: the emulator refuses the bootstrap's publishing roles while IAM is enforced.",
 		"Buckets take plain HTTP: the emulator has no TLS, and enforces the policy that refuses it.",

@@ -51,7 +51,7 @@ func New(scope constructs.Construct, config Config) *Race {
 		Description: jsii.String("millrace: live race telemetry into standings, podiums and an archive"),
 	}
 	if config.Local {
-		props.Synthesizer = localSynthesizer()
+		props.Synthesizer, props.Env = localSynthesizer(), localEnvironment()
 	}
 	r := &Race{Stack: awscdk.NewStack(scope, jsii.String(StackName), props)}
 	if config.Local {

@@ -102,20 +102,24 @@ func TestACompileErrorIsGosOwn(t *testing.T) {
 	gofunc.New(stack, "Broken", gofunc.Props{Code: gofunc.Package("./tests/synth/testdata/broken")})
 }
 
-func TestPackagesOfTheSameNameDoNotMix(t *testing.T) {
+func TestPackagesWithAwkwardNamesDoNotMix(t *testing.T) {
 	app := newApp(t, true)
 	stack := awscdk.NewStack(app, jsii.String("Test"), nil)
-	a, b := gofunc.Package("./tests/synth/testdata/same/a/fn"), gofunc.Package("./tests/synth/testdata/same/b/fn")
-	gofunc.New(stack, "A", gofunc.Props{Code: a, Function: spec.Function{Architecture: spec.X86}})
-	gofunc.New(stack, "B", gofunc.Props{Code: b, Function: spec.Function{Architecture: spec.X86}})
+	want := map[string]string{}
+	for id, pkg := range map[string]string{"A": "a/fn", "B": "b/fn", "C": "a/b", "D": "a_b", "E": "v1", "F": "bin"} {
+		f := gofunc.New(stack, id, gofunc.Props{
+			Code: gofunc.Package("./tests/synth/testdata/same/" + pkg), Function: spec.Function{Architecture: spec.X86},
+		})
+		want[*stack.GetLogicalId(f.Resource())] = "testdata/same/" + pkg + "/main.go"
+	}
 	for id, f := range synth(t, app, "Test").ofType("AWS::Lambda::Function") {
 		binary, err := os.ReadFile(filepath.Join(*app.Outdir(), "asset."+strings.TrimSuffix(at(f.Properties, "Code", "S3Key").(string), ".zip"), "bootstrap"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The package's path is in the binary.
-		if want := "same/" + strings.ToLower(id[:1]) + "/fn"; !bytes.Contains(binary, []byte(want)) {
-			t.Errorf("%s isn't built from %s", id, want)
+		// The path of its source is in the binary.
+		if want[id] == "" || !bytes.Contains(binary, []byte(want[id])) {
+			t.Errorf("%s isn't built from %q", id, want[id])
 		}
 	}
 }

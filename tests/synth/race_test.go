@@ -287,7 +287,7 @@ func TestThresholdsFollowTheConfiguration(t *testing.T) {
 	want := map[string]float64{
 		"IteratorAgeWarning of Telemetry":  .1 * 48 * 3600 * 1000,
 		"IteratorAgeCritical of Telemetry": .5 * 48 * 3600 * 1000,
-		"Freshness of Archive":             300,
+		"Freshness of Archive":             480, // with the transform's 60 s
 		"Duration of UpdateStandings":      24_000,
 		"Duration of ArchiveTransform":     48_000,
 	}

@@ -175,11 +175,12 @@ func (p *Program) send(ctx context.Context, f raceFlags, sim *simulator.Simulato
 	return err
 }
 
-// feed adds records until the end that the flags set.
+// feed adds records until the end that the flags set. The clock ends a run of
+// --seconds also where the stream takes fewer than --rate.
 func (f *raceFlags) feed(ctx context.Context, sim *simulator.Simulator, to *producer.Producer) error {
 	end := time.Now().Add(time.Duration(f.seconds * float64(time.Second)))
 	for n := 0; ; n++ {
-		if f.records > 0 && n == f.records || f.records == 0 && time.Now().After(end) {
+		if f.records > 0 && n == f.records || !f.given["records"] && time.Now().After(end) {
 			return to.Flush(ctx)
 		}
 		record := sim.Next()

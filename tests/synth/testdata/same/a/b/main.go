@@ -1,0 +1,4 @@
+// Command b has a name that once confused the build.
+package main
+
+func main() { println("a/b") }

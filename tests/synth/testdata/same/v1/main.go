@@ -1,0 +1,4 @@
+// Command v1 has a name that once confused the build.
+package main
+
+func main() { println("v1") }
