@@ -33,6 +33,9 @@ type Source interface {
 	Retention() time.Duration
 	// Grant allows exactly these actions on the stream.
 	Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant
+	// Incoming is a count of what arrives, in any unit: it tells whether there is
+	// something to read.
+	Incoming() watch.Metric
 }
 
 // FailureBucketVariable is the environment variable that names the failure
@@ -205,11 +208,26 @@ func (c *Consumer) Signals() []watch.Signal {
 			From: "a healthy consumer gives up none", Why: why, Do: do, Missing: watch.NotBreaching, Severity: watch.Critical,
 		}
 	}
+	// The metrics of a function and of its mapping are silent when nothing is read:
+	// disabled, or denied the stream or its key, a consumer would fall behind unseen.
+	stopped := watch.Signal{
+		Owner: c.construct, Name: "Stopped", Graph: "Records arrive and none is read",
+		Metric: watch.Metric{
+			Expression: "(FILL(m0, 0) > 0) * (FILL(m1, 0) == 0)", Label: "Stopped",
+			Using: []watch.Metric{
+				c.source.Incoming(),
+				{Namespace: "AWS/Lambda", Name: "PolledEventCount", Statistic: "Sum", Dimensions: mapping},
+			},
+		},
+		From: "in each of 15 minutes", Why: "Lambda polls nothing from a source that has something: the mapping is off, or may not read the source or use its key.",
+		Do:      "Look at the mapping's state and last result; enable it, or mend the role's and the key's policies. The source keeps its records until its retention ends.",
+		Periods: 15, Missing: watch.NotBreaching, Severity: watch.Critical,
+	}
 	budget := "its retries"
 	if n := c.settings.MaximumRetryAttempts; n >= 0 {
 		budget = fmt.Sprintf("%d retries", n)
 	}
-	return append(append(signals,
+	return append(append(signals, stopped,
 		givenUp("FailedBatches", "Records in failed batches", "OnFailureDestinationDeliveredEventCount",
 			"Lambda gave batches up after "+budget+" or at the maximum age and wrote them to the failure bucket.",
 			"Find the cause in the function's log, mend it, then process the objects under "+FailedPrefix+" of the failure bucket again."),

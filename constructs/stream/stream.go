@@ -92,6 +92,14 @@ func (s *Stream) Kind() spec.SourceKind { return spec.Kinesis }
 // Retention is how long the stream keeps a record.
 func (s *Stream) Retention() time.Duration { return s.retention }
 
+// Incoming counts the records that are put.
+func (s *Stream) Incoming() watch.Metric {
+	return watch.Metric{
+		Namespace: "AWS/Kinesis", Name: "IncomingRecords", Statistic: "Sum",
+		Dimensions: map[string]*string{"StreamName": s.stream.StreamName()},
+	}
+}
+
 // Grant allows exactly these actions ("kinesis:PutRecords") on the stream, and
 // what the stream's key needs for them.
 func (s *Stream) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant {

@@ -168,6 +168,14 @@ func (c *Changes) Kind() spec.SourceKind { return spec.DynamoDB }
 // Retention is 24 h; DynamoDB fixes it.
 func (c *Changes) Retention() time.Duration { return spec.ChangeRetention }
 
+// Incoming counts the table's writes, in write units.
+func (c *Changes) Incoming() watch.Metric {
+	return watch.Metric{
+		Namespace: "AWS/DynamoDB", Name: "ConsumedWriteCapacityUnits", Statistic: "Sum",
+		Dimensions: map[string]*string{"TableName": c.table.Name()},
+	}
+}
+
 // Grant allows exactly these actions ("dynamodb:GetRecords") on the change
 // stream, and to decrypt with the table's key.
 func (c *Changes) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant {

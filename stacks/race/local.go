@@ -51,7 +51,7 @@ func (r *Race) localize() {
 }
 
 // mathSignals are the names of the signals whose metric is an expression.
-var mathSignals = []string{"SystemErrors"}
+var mathSignals = []string{"Stopped", "SystemErrors"}
 
 // localSignals leaves out what the emulator can't hold.
 func localSignals(all []watch.Signal) []watch.Signal {
