@@ -64,6 +64,7 @@ func New(scope constructs.Construct, id string, props Props) *Stream {
 // Of takes a stream that is defined elsewhere, by any construct or import, which
 // keeps its records for retention; 0 means 24 h, as Kinesis does.
 func Of(existing awskinesis.IStream, retention time.Duration) *Stream {
+	valid.Need("stream.Of", "existing", existing)
 	return &Stream{existing, existing, spec.Stream{RetentionPeriod: retention}.WithDefaults().RetentionPeriod}
 }
 

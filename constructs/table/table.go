@@ -80,6 +80,7 @@ func New(scope constructs.Construct, id string, props Props) *Table {
 
 // Of takes a table that is defined elsewhere, by any construct or import.
 func Of(existing awsdynamodb.ITableV2) *Table {
+	valid.Need("table.Of", "existing", existing)
 	return &Table{
 		construct: existing, table: existing, name: existing.TableName(),
 		key: existing.EncryptionKey(), stream: existing.TableStreamArn() != nil,

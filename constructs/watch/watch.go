@@ -85,12 +85,15 @@ type Signal struct {
 }
 
 // All gathers the signals of parts, in their order: streams, consumers, tables,
-// deliveries and functions are parts. Call it after the last Grant on a table,
-// which watches the operations that were granted.
+// deliveries and functions are parts; nil is none, as the Transform of a delivery
+// without one. Call it after the last Grant on a table, which watches the
+// operations that were granted.
 func All(parts ...interface{ Signals() []Signal }) []Signal {
 	var all []Signal
 	for _, p := range parts {
-		all = append(all, p.Signals()...)
+		if !valid.Missing(p) {
+			all = append(all, p.Signals()...)
+		}
 	}
 	return all
 }

@@ -75,6 +75,12 @@ func TestConstructsRefuseBadSettings(t *testing.T) {
 				Transform: &delivery.Transform{Code: code, Transform: spec.Transform{Retries: 500}, Function: spec.Function{Timeout: 10 * time.Minute}},
 			})
 		}, []string{"Test/X: BufferSize", "Test/X: Retries", "Test/X: Transform.Timeout"}},
+		"no stream to take": {func(constructs.Construct) { stream.Of(nil, 0) }, []string{"stream.Of: existing is missing"}},
+		"no table to take":  {func(constructs.Construct) { table.Of(nil) }, []string{"table.Of: existing is missing"}},
+		"watch of what isn't there": {func(s constructs.Construct) {
+			var none *gofunc.Function
+			watch.New(s, "X", watch.Props{Signals: watch.All(none)})
+		}, []string{"Test/X: Signals"}},
 		"watch without signals": {func(s constructs.Construct) { watch.New(s, "X", watch.Props{Email: "nobody"}) }, []string{"Test/X: Signals", "Test/X: Email"}},
 		"watch with a mute signal": {func(s constructs.Construct) {
 			signal := watch.Signal{Owner: s, Name: "A"}

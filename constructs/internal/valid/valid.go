@@ -21,6 +21,15 @@ func Must(construct constructs.IConstruct, check *spec.Check) {
 	panic(check.Err())
 }
 
+// Need panics with a [*spec.Invalid] when a collaborator of a function is missing.
+func Need(function, argument string, collaborator any) {
+	if Missing(collaborator) {
+		check := spec.At(function)
+		check.Add(argument, nil, "there is nothing to take", "pass the resource")
+		panic(check.Err())
+	}
+}
+
 // Missing tells whether a collaborator wasn't given: nil, or a nil pointer in an
 // interface.
 func Missing(collaborator any) bool {
