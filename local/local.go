@@ -33,6 +33,11 @@ const (
 // StackName is the stack that Up deploys.
 const StackName = "MillraceRace"
 
+// BatchRecords is how many records to put in one call: few, because the emulator
+// answers nobody while its delivery stream transforms a call's records, one by one,
+// about 50 ms each.
+const BatchRecords = 10
+
 // The keys of the stack's outputs.
 const (
 	OutputStream         = "StreamName"

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/internal/allow"
 	"github.com/millrace/millrace/constructs/internal/bucket"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
@@ -137,6 +138,10 @@ func (c *Consumer) GrantPrincipal() awsiam.IGrantable { return c.function.Functi
 
 func (c *Consumer) newMapping() awslambda.CfnEventSourceMapping {
 	s := c.settings
+	age := s.MaximumRecordAge.Seconds()
+	if s.MaximumRecordAge == spec.Forever {
+		age = spec.Forever // AWS's own -1
+	}
 	props := &awslambda.CfnEventSourceMappingProps{
 		FunctionName:               c.function.Function().FunctionArn(),
 		EventSourceArn:             c.source.Arn(),
@@ -145,14 +150,11 @@ func (c *Consumer) newMapping() awslambda.CfnEventSourceMapping {
 		ParallelizationFactor:      jsii.Number(s.ParallelizationFactor),
 		BisectBatchOnFunctionError: !s.NoBisect,
 		MaximumRetryAttempts:       jsii.Number(s.MaximumRetryAttempts),
-		MaximumRecordAgeInSeconds:  jsii.Number(int(s.MaximumRecordAge)),
+		MaximumRecordAgeInSeconds:  jsii.Number(age),
 		DestinationConfig: &awslambda.CfnEventSourceMapping_DestinationConfigProperty{
 			OnFailure: &awslambda.CfnEventSourceMapping_OnFailureProperty{Destination: c.failures.BucketArn()},
 		},
 		MetricsConfig: &awslambda.CfnEventSourceMapping_MetricsConfigProperty{Metrics: jsii.Strings("EventCount")},
-	}
-	if s.MaximumRecordAge != spec.Forever {
-		props.MaximumRecordAgeInSeconds = jsii.Number(s.MaximumRecordAge.Seconds())
 	}
 	if s.BatchingWindow > 0 {
 		props.MaximumBatchingWindowInSeconds = jsii.Number(s.BatchingWindow.Seconds())
@@ -169,15 +171,11 @@ func (c *Consumer) newMapping() awslambda.CfnEventSourceMapping {
 func (c *Consumer) grants() []awsiam.Grant {
 	role := c.GrantPrincipal()
 	grants := []awsiam.Grant{
-		awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-			Grantee: role, Actions: jsii.Strings("s3:ListBucket"), ResourceArns: &[]*string{c.failures.BucketArn()},
-		}),
-		awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-			Grantee: role, Actions: jsii.Strings("s3:PutObject"), ResourceArns: &[]*string{
-				c.failures.ArnForObjects(jsii.String(FailedPrefix + "*")),
-				c.failures.ArnForObjects(jsii.String(RejectedPrefix + "*")),
-			},
-		}),
+		allow.On(role, []*string{c.failures.BucketArn()}, "s3:ListBucket"),
+		allow.On(role, []*string{
+			c.failures.ArnForObjects(jsii.String(FailedPrefix + "*")),
+			c.failures.ArnForObjects(jsii.String(RejectedPrefix + "*")),
+		}, "s3:PutObject"),
 	}
 	switch c.source.Kind() {
 	case spec.DynamoDB:

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/internal/allow"
 	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
@@ -108,7 +109,7 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 	d.logs = awslogs.NewLogGroup(this, jsii.String("Logs"), &awslogs.LogGroupProps{
 		Retention: awslogs.RetentionDays_ONE_MONTH, RemovalPolicy: d.props.RemovalPolicy,
 	})
-	d.allow(&[]*string{d.logs.LogGroupArn()}, "logs:PutLogEvents")
+	d.allow([]*string{d.logs.LogGroupArn()}, "logs:PutLogEvents")
 	d.keep(props.Source.Grant(d.role, "kinesis:DescribeStream", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"))
 	if t := props.Transform; t != nil {
 		function := t.function()
@@ -116,7 +117,7 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 		d.transform = gofunc.New(this, "Transform", function)
 		arn := *d.transform.Function().FunctionArn()
 		// Firehose may address the function with or without its version.
-		d.allow(&[]*string{jsii.String(arn), jsii.String(arn + ":$LATEST")}, "lambda:InvokeFunction")
+		d.allow([]*string{jsii.String(arn), jsii.String(arn + ":$LATEST")}, "lambda:InvokeFunction")
 	}
 
 	cfn := &awskinesisfirehose.CfnDeliveryStreamProps{
@@ -209,10 +210,8 @@ func (d *Delivery) metric(name, statistic string) watch.Metric {
 }
 
 // allow grants Firehose's role exactly these actions, before the delivery stream.
-func (d *Delivery) allow(resources *[]*string, actions ...string) {
-	d.keep(awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-		Grantee: d.role, Actions: jsii.Strings(actions...), ResourceArns: resources,
-	}))
+func (d *Delivery) allow(resources []*string, actions ...string) {
+	d.keep(allow.On(d.role, resources, actions...))
 }
 
 func (d *Delivery) keep(grant awsiam.Grant) { d.grants = append(d.grants, grant) }

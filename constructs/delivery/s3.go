@@ -73,8 +73,8 @@ func (s S3) signals(d *Delivery) []watch.Signal {
 
 // allowBucket grants Firehose's role the six actions that it needs on its bucket.
 func (d *Delivery) allowBucket() {
-	d.allow(&[]*string{d.bucket.BucketArn()}, "s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads")
-	d.allow(&[]*string{d.bucket.ArnForObjects(jsii.String("*"))}, "s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject")
+	d.allow([]*string{d.bucket.BucketArn()}, "s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads")
+	d.allow([]*string{d.bucket.ArnForObjects(jsii.String("*"))}, "s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject")
 	if key := d.bucket.EncryptionKey(); key != nil {
 		d.keep(key.Grant(d.role, jsii.String("kms:Decrypt"), jsii.String("kms:GenerateDataKey")))
 	}

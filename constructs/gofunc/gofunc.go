@@ -18,6 +18,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/allow"
 	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
@@ -118,10 +119,7 @@ func New(scope constructs.Construct, id string, props Props) *Function {
 		LogGroup:      logs,
 		LoggingFormat: awslambda.LoggingFormat_JSON,
 	})
-	awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-		Grantee: role, Actions: jsii.Strings("logs:CreateLogStream", "logs:PutLogEvents"),
-		ResourceArns: &[]*string{logs.LogGroupArn()},
-	})
+	allow.On(role, []*string{logs.LogGroupArn()}, "logs:CreateLogStream", "logs:PutLogEvents")
 	return &Function{this, function, logs, settings}
 }
 
@@ -171,7 +169,7 @@ func (f *Function) Signals() []watch.Signal {
 			Do:      "Look for a slow dependency; else raise the memory or the timeout, or lower the batch size.",
 			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 		},
-		// The namespace and name are lambdas/kit/reject's.
+		// The namespace and name are lambdas/kit/emf's.
 		count("Millrace", "RejectedRecords", "Records rejected by the code", "a producer that keeps to the format has none",
 			"Records couldn't be understood and were set aside with their reason.",
 			"The function's log says where each one is; find the producer by its partition key, and correct it."),

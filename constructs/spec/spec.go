@@ -110,6 +110,13 @@ func (c *Check) Add(field string, value any, want, fix string) {
 	c.problems = append(c.problems, Problem{Path: c.path, Field: field, Value: text, Want: want, Fix: fix})
 }
 
+// Email notes a problem when address is given and is no e-mail address.
+func (c *Check) Email(field, address string) {
+	if address != "" && !IsToken(address) && strings.Count(address, "@") != 1 {
+		c.Add(field, address, "SNS sends to an address like name@example.com", "correct it, or leave it out")
+	}
+}
+
 // Merge adds the problems of err, when it is an [*Invalid], to c's.
 func (c *Check) Merge(err error) {
 	if e, ok := err.(*Invalid); ok {

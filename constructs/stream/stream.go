@@ -12,6 +12,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/allow"
 	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
@@ -117,9 +118,7 @@ func (s *Stream) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Gran
 			key.Grant(grantee, jsii.String("kms:Decrypt"))
 		}
 	}
-	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-		Grantee: grantee, Actions: jsii.Strings(actions...), ResourceArns: &[]*string{s.Arn()},
-	})
+	return allow.On(grantee, []*string{s.Arn()}, actions...)
 }
 
 // GrantWrite allows to put records, and to wait until the stream can take them.

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/internal/allow"
 	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
@@ -119,9 +120,7 @@ func (t *Table) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant
 		}
 	}
 	grantKey(t.key, grantee, actions...)
-	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-		Grantee: grantee, Actions: jsii.Strings(actions...), ResourceArns: &[]*string{t.table.TableArn()},
-	})
+	return allow.On(grantee, []*string{t.table.TableArn()}, actions...)
 }
 
 // grantKey lets a caller use the table's customer key as these actions need it:
@@ -181,9 +180,7 @@ func (c *Changes) Incoming() watch.Metric {
 // stream, and to decrypt with the table's key.
 func (c *Changes) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant {
 	grantKey(c.table.key, grantee)
-	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-		Grantee: grantee, Actions: jsii.Strings(actions...), ResourceArns: &[]*string{c.Arn()},
-	})
+	return allow.On(grantee, []*string{c.Arn()}, actions...)
 }
 
 // Signals of the table: throttling, and errors of DynamoDB itself on the

@@ -219,9 +219,7 @@ func check(props Props, owners map[constructs.IConstruct]string) *spec.Check {
 	if len(props.Signals) == 0 {
 		c.Add("Signals", nil, "there is nothing to watch", "pass what the constructs' Signals methods return")
 	}
-	if props.Email != "" && !spec.IsToken(props.Email) && strings.Count(props.Email, "@") != 1 {
-		c.Add("Email", props.Email, "SNS sends to an address like name@example.com", "correct it, or leave it out")
-	}
+	c.Email("Email", props.Email)
 	seen := map[string]bool{}
 	for i, s := range props.Signals {
 		field := fmt.Sprintf("Signals[%d]", i)

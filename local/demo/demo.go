@@ -27,10 +27,6 @@ import (
 	"github.com/millrace/millrace/local/step"
 )
 
-// batch is small because the emulator's delivery stream runs one transform per
-// record inside PutRecords, about 0.1 s each, and answers nobody meanwhile.
-const batch = 10
-
 // pollEvery is how often table and archive are read while waiting.
 const pollEvery = 250 * time.Millisecond
 
@@ -213,7 +209,7 @@ func (r *run) send(ctx context.Context, m *local.Machine, sim *simulator.Simulat
 	client := kinesis.NewFromConfig(m.Config(), func(o *kinesis.Options) {
 		o.Retryer = aws.NopRetryer{} // the producer retries
 	})
-	p, err := producer.New(client, m.Outputs[local.OutputStream], producer.Options{BatchRecords: batch, Acknowledged: acknowledged})
+	p, err := producer.New(client, m.Outputs[local.OutputStream], producer.Options{BatchRecords: local.BatchRecords, Acknowledged: acknowledged})
 	if err != nil {
 		return err
 	}

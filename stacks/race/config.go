@@ -92,9 +92,7 @@ func (c Config) Validate() error {
 	check.Merge(c.Standings.Validate(StackName+"/UpdateStandings", retention))
 	check.Merge(c.Podium.Validate(StackName+"/UpdatePodiums", spec.ChangeRetention))
 	check.Merge(c.Archive.Validate(StackName + "/Archive"))
-	if c.AlarmEmail != "" && strings.Count(c.AlarmEmail, "@") != 1 {
-		check.Add("AlarmEmail", c.AlarmEmail, "SNS sends to an address like name@example.com", "correct it, or leave it out")
-	}
+	check.Email("AlarmEmail", c.AlarmEmail)
 	if c.Destroy && c.ConfirmDestroy != StackName {
 		check.Add("ConfirmDestroy", c.ConfirmDestroy, "deleting the data with the stack takes a second switch", "set it to "+StackName+" as well, or leave destroy out")
 	}

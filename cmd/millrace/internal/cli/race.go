@@ -19,12 +19,10 @@ import (
 	"github.com/millrace/millrace/lambdas/kit/producer"
 	"github.com/millrace/millrace/lambdas/race"
 	"github.com/millrace/millrace/lambdas/race/simulator"
+	"github.com/millrace/millrace/local"
 )
 
 const (
-	// localBatch is small because the emulator answers nobody while its
-	// delivery stream handles a call's records, about 0.1 s each.
-	localBatch = 10
 	// reportEvery is how often progress is a line where it can't be a bar.
 	reportEvery = 5 * time.Second
 	maxRecords  = 1_000_000_000
@@ -154,7 +152,7 @@ func (p *Program) send(ctx context.Context, f raceFlags, sim *simulator.Simulato
 	show := newMeter(p.Stderr, f)
 	options := producer.Options{Rate: f.rate, Acknowledged: func(records []producer.Record) { show.add(len(records)) }}
 	if to.local {
-		options.BatchRecords = localBatch
+		options.BatchRecords = local.BatchRecords
 	}
 	sender, err := producer.New(counted, to.name, options)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/millrace/millrace/lambdas/race"
 	"github.com/millrace/millrace/lambdas/race/simulator"
+	"github.com/millrace/millrace/local"
 )
 
 func newRace(t *testing.T, f raceFlags) (raceFlags, *simulator.Simulator) {
@@ -41,8 +42,8 @@ func TestARaceReportsWhatWasAcknowledged(t *testing.T) {
 	if want := "25 records acknowledged in "; !strings.HasPrefix(stdout.String(), want) || !strings.Contains(stdout.String(), ", 3 sent again") {
 		t.Errorf("the report is %q, want 25 records with 3 sent again", stdout.String())
 	}
-	if len(stream.records) != 25 || stream.largest > localBatch {
-		t.Errorf("the stream took %d records in calls of up to %d, want 25 and at most %d", len(stream.records), stream.largest, localBatch)
+	if len(stream.records) != 25 || stream.largest > local.BatchRecords {
+		t.Errorf("the stream took %d records in calls of up to %d, want 25 and at most %d", len(stream.records), stream.largest, local.BatchRecords)
 	}
 	for _, record := range stream.records {
 		if record.Race != "seed7.race-01" && record.Race != "seed7.race-02" {
