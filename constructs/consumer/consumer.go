@@ -32,8 +32,12 @@ type Source interface {
 	Kind() spec.SourceKind
 	// Retention is how long the stream keeps a record.
 	Retention() time.Duration
-	// Grant allows exactly these actions on the stream.
-	Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant
+	// Shards is how many shards the source has, or 0 where that isn't known
+	// beforehand: on demand, imported, or a table's changes.
+	Shards() int
+	// GrantRead allows what an event source mapping does with the source, and to
+	// decrypt what it reads.
+	GrantRead(grantee awsiam.IGrantable) awsiam.Grant
 	// Incoming is a count of what arrives, in any unit: it tells whether there is
 	// something to read.
 	Incoming() watch.Metric
@@ -177,15 +181,7 @@ func (c *Consumer) grants() []awsiam.Grant {
 			c.failures.ArnForObjects(jsii.String(RejectedPrefix + "*")),
 		}, "s3:PutObject"),
 	}
-	switch c.source.Kind() {
-	case spec.DynamoDB:
-		// Lambda's own check names ListStreams among the four; it looks at this stream.
-		grants = append(grants, c.source.Grant(role, "dynamodb:DescribeStream", "dynamodb:GetRecords",
-			"dynamodb:GetShardIterator", "dynamodb:ListStreams"))
-	default:
-		grants = append(grants, c.source.Grant(role, "kinesis:DescribeStream", "kinesis:DescribeStreamSummary",
-			"kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"))
-	}
+	grants = append(grants, c.source.GrantRead(role))
 	if key := c.failures.EncryptionKey(); key != nil {
 		grants = append(grants, key.Grant(role, jsii.String("kms:GenerateDataKey")))
 	}

@@ -19,7 +19,8 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/internal/allow"
-	"github.com/millrace/millrace/constructs/internal/removal"
+	"github.com/millrace/millrace/constructs/internal/logs"
+	"github.com/millrace/millrace/constructs/internal/role"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
@@ -96,16 +97,13 @@ func New(scope constructs.Construct, id string, props Props) *Function {
 			settings.Architecture = spec.ARM64
 		}
 	}
-	logs := awslogs.NewLogGroup(this, jsii.String("Logs"), &awslogs.LogGroupProps{
-		Retention:     retention[settings.LogRetentionDays],
-		RemovalPolicy: removal.Or(props.RemovalPolicy),
-	})
-	role := props.Role
-	if role == nil {
-		role = awsiam.NewRole(this, jsii.String("Role"), &awsiam.RoleProps{
-			AssumedBy: awsiam.NewServicePrincipal(jsii.String("lambda.amazonaws.com"), nil),
-		})
+	group := logs.New(this, "Logs", settings.LogRetentionDays, nil, props.RemovalPolicy)
+	var executes awsiam.IRole = props.Role
+	if executes == nil {
+		executes = role.New(this, "Role", "lambda.amazonaws.com")
 	}
+	allow.On(executes, []*string{group.LogGroupArn()}, "logs:CreateLogStream", "logs:PutLogEvents")
+	role.Accept(executes)
 	environment := props.Environment
 	function := awslambda.NewFunction(this, jsii.String("Resource"), &awslambda.FunctionProps{
 		Runtime:       awslambda.Runtime_PROVIDED_AL2023(),
@@ -115,12 +113,11 @@ func New(scope constructs.Construct, id string, props Props) *Function {
 		MemorySize:    jsii.Number(settings.Memory),
 		Timeout:       awscdk.Duration_Seconds(jsii.Number(settings.Timeout.Seconds())),
 		Environment:   &environment,
-		Role:          role,
-		LogGroup:      logs,
+		Role:          executes,
+		LogGroup:      group,
 		LoggingFormat: awslambda.LoggingFormat_JSON,
 	})
-	allow.On(role, []*string{logs.LogGroupArn()}, "logs:CreateLogStream", "logs:PutLogEvents")
-	return &Function{this, function, logs, settings}
+	return &Function{this, function, group, settings}
 }
 
 // Construct is the node that holds everything defined here.
@@ -222,16 +219,4 @@ func forThisMachine(scope constructs.Construct) bool {
 		return v == "true"
 	}
 	return false
-}
-
-// retention is the CDK's name for each of spec.LogRetentionDays.
-var retention = map[int]awslogs.RetentionDays{
-	1: awslogs.RetentionDays_ONE_DAY, 3: awslogs.RetentionDays_THREE_DAYS, 5: awslogs.RetentionDays_FIVE_DAYS,
-	7: awslogs.RetentionDays_ONE_WEEK, 14: awslogs.RetentionDays_TWO_WEEKS, 30: awslogs.RetentionDays_ONE_MONTH,
-	60: awslogs.RetentionDays_TWO_MONTHS, 90: awslogs.RetentionDays_THREE_MONTHS, 120: awslogs.RetentionDays_FOUR_MONTHS,
-	150: awslogs.RetentionDays_FIVE_MONTHS, 180: awslogs.RetentionDays_SIX_MONTHS, 365: awslogs.RetentionDays_ONE_YEAR,
-	400: awslogs.RetentionDays_THIRTEEN_MONTHS, 545: awslogs.RetentionDays_EIGHTEEN_MONTHS, 731: awslogs.RetentionDays_TWO_YEARS,
-	1096: awslogs.RetentionDays_THREE_YEARS, 1827: awslogs.RetentionDays_FIVE_YEARS, 2192: awslogs.RetentionDays_SIX_YEARS,
-	2557: awslogs.RetentionDays_SEVEN_YEARS, 2922: awslogs.RetentionDays_EIGHT_YEARS, 3288: awslogs.RetentionDays_NINE_YEARS,
-	3653: awslogs.RetentionDays_TEN_YEARS,
 }

@@ -145,6 +145,11 @@ func (c *Check) Locate(path string) {
 
 // within notes a problem when value is outside limit.
 func within[T number](c *Check, field string, value T, limit Limit[T]) {
+	if isNumberToken(value) {
+		c.Add(field, "a token", "its value has to be known when the app is synthesized, to be checked: "+limit.String(),
+			"pass a plain number, from your configuration or from the CDK's context")
+		return
+	}
 	if value < limit.Min || value > limit.Max {
 		c.Add(field, value, limit.String(), fmt.Sprintf("set it to a value from %s to %s", show(limit.Min), show(limit.Max)))
 	}
@@ -159,12 +164,22 @@ func oneOf[T ~string](c *Check, field string, value T, options ...T) {
 		}
 		names[i] = string(o)
 	}
-	c.Add(field, string(value), "it must be one of "+strings.Join(names, ", "), "use one of them, or leave it empty for "+names[0])
+	fix := "use one of them, or leave it empty for " + names[0]
+	if IsToken(string(value)) {
+		fix = "a token is known only at deployment; " + fix
+	}
+	c.Add(field, string(value), "it must be one of "+strings.Join(names, ", "), fix)
 }
 
 // IsToken tells whether s holds a CDK token: a value known only at deployment,
 // which checks of its text must skip.
 func IsToken(s string) bool { return strings.Contains(s, "${Token[") }
+
+// isNumberToken tells whether value was made from a CDK number token, which is
+// an enormous negative number; converted to an integer it is the least one.
+func isNumberToken[T number](value T) bool {
+	return float64(value) <= math.MinInt64
+}
 
 // plain prints a duration without its zero units: 24h, not 24h0m0s.
 func plain(d time.Duration) string {

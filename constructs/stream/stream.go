@@ -34,6 +34,7 @@ type Stream struct {
 	construct constructs.IConstruct
 	stream    awskinesis.IStream
 	retention time.Duration
+	shards    int
 }
 
 // New defines a stream. It panics with a [*spec.Invalid] when a setting is
@@ -59,14 +60,14 @@ func New(scope constructs.Construct, id string, props Props) *Stream {
 	if props.Key != nil {
 		l2.Encryption, l2.EncryptionKey = awskinesis.StreamEncryption_KMS, props.Key
 	}
-	return &Stream{this, awskinesis.NewStream(this, jsii.String("Resource"), l2), settings.RetentionPeriod}
+	return &Stream{this, awskinesis.NewStream(this, jsii.String("Resource"), l2), settings.RetentionPeriod, settings.Shards}
 }
 
 // Of takes a stream that is defined elsewhere, by any construct or import, which
 // keeps its records for retention; 0 means 24 h, as Kinesis does.
 func Of(existing awskinesis.IStream, retention time.Duration) *Stream {
 	valid.Need("stream.Of", "existing", existing)
-	return &Stream{existing, existing, spec.Stream{RetentionPeriod: retention}.WithDefaults().RetentionPeriod}
+	return &Stream{existing, existing, spec.Stream{RetentionPeriod: retention}.WithDefaults().RetentionPeriod, 0}
 }
 
 // Construct is the node that holds everything defined here.
@@ -93,6 +94,9 @@ func (s *Stream) Kind() spec.SourceKind { return spec.Kinesis }
 
 // Retention is how long the stream keeps a record.
 func (s *Stream) Retention() time.Duration { return s.retention }
+
+// Shards is the number of shards of a provisioned stream, and 0 for others.
+func (s *Stream) Shards() int { return s.shards }
 
 // Incoming counts the records that are put.
 func (s *Stream) Incoming() watch.Metric {
@@ -124,6 +128,12 @@ func (s *Stream) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Gran
 // GrantWrite allows to put records, and to wait until the stream can take them.
 func (s *Stream) GrantWrite(grantee awsiam.IGrantable) awsiam.Grant {
 	return s.Grant(grantee, "kinesis:PutRecord", "kinesis:PutRecords", "kinesis:DescribeStreamSummary")
+}
+
+// GrantRead allows what an event source mapping does with a stream.
+func (s *Stream) GrantRead(grantee awsiam.IGrantable) awsiam.Grant {
+	return s.Grant(grantee, "kinesis:DescribeStream", "kinesis:DescribeStreamSummary",
+		"kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards")
 }
 
 // Signals of the stream: how far its slowest reader is behind, and what it turned away.

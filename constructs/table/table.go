@@ -168,6 +168,15 @@ func (c *Changes) Kind() spec.SourceKind { return spec.DynamoDB }
 // Retention is 24 h; DynamoDB fixes it.
 func (c *Changes) Retention() time.Duration { return spec.ChangeRetention }
 
+// Shards is 0: DynamoDB splits them as it likes.
+func (c *Changes) Shards() int { return 0 }
+
+// GrantRead allows what an event source mapping does with a change stream.
+func (c *Changes) GrantRead(grantee awsiam.IGrantable) awsiam.Grant {
+	// Lambda's own check names ListStreams among the four; it looks at this stream.
+	return c.Grant(grantee, "dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
+}
+
 // Incoming counts the table's writes, in write units.
 func (c *Changes) Incoming() watch.Metric {
 	return watch.Metric{

@@ -75,6 +75,9 @@ type Signal struct {
 	Why string
 	// Do says what to do, as one sentence or a few.
 	Do string
+	// Runbook is the page that helps further: the name of one in docs/runbooks,
+	// without .md, or an address.
+	Runbook string
 	// Periods that are looked at, 1 by default, and Breaching, how many of them
 	// must be beyond the threshold; all by default.
 	Periods, Breaching int

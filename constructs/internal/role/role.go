@@ -1,0 +1,34 @@
+// Package role defines the roles of functions and deliveries.
+package role
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/millrace/millrace/constructs/accept"
+)
+
+// New defines a role that service may assume.
+func New(scope constructs.Construct, id, service string) awsiam.Role {
+	return awsiam.NewRole(scope, jsii.String(id), &awsiam.RoleProps{
+		AssumedBy: awsiam.NewServicePrincipal(jsii.String(service), nil),
+	})
+}
+
+// Accept records why the role's own policy is as it is, with further findings.
+// Call it after the first grant, which defines the policy; a role that was
+// imported has none.
+func Accept(role awsiam.IRole, findings ...accept.Finding) {
+	child := role.Node().TryFindChild(jsii.String("DefaultPolicy"))
+	if child == nil {
+		return
+	}
+	policy, ok := child.Node().DefaultChild().(awsiam.CfnPolicy)
+	if !ok {
+		return
+	}
+	accept.On(policy, append(findings, accept.Because(
+		"The policy belongs to this one role and is deleted with it; as a managed policy it could be attached elsewhere.",
+		"NIST.800.53.R5-IAMNoInlinePolicy"))...)
+}
