@@ -5,19 +5,23 @@ package consumer
 
 import (
 	"fmt"
-	"maps"
+	"regexp"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awscodedeploy"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/accept"
 	"github.com/millrace/millrace/constructs/gofunc"
-	"github.com/millrace/millrace/constructs/internal/allow"
-	"github.com/millrace/millrace/constructs/internal/bucket"
+	"github.com/millrace/millrace/constructs/internal/tags"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
@@ -58,7 +62,9 @@ const (
 type Props struct {
 	// Consumer are the settings of the event source mapping.
 	spec.Consumer
-	// Function are the settings of the function.
+	// Function are the settings of the function. Its timeout is by default 30 s, or
+	// what BatchingWindow and BatchSize need if that is more: see
+	// [spec.Consumer.LeastTimeout].
 	spec.Function
 	// Source that is read.
 	Source Source
@@ -67,10 +73,23 @@ type Props struct {
 	Code gofunc.Code
 	// Environment variables, besides FAILURE_BUCKET.
 	Environment map[string]*string
-	// Failures is the bucket for failed batches and rejected records; nil defines
-	// one. Several consumers can share one.
-	Failures awss3.IBucket
-	// RemovalPolicy of what is defined here (logs, failure bucket); RETAIN by default.
+	// OnFailure is where batches go that are given up; nil means [S3] with a bucket
+	// of its own.
+	OnFailure Destination
+	// FilterKey encrypts Filters; nil means Lambda's own key.
+	FilterKey awskms.IKey
+	// Alias is the name of an alias of the function that the mapping points to, so
+	// that it runs a version that doesn't change under it; none by default, "live"
+	// with a Rollout. Setting it later replaces nothing: the mapping keeps its
+	// position.
+	Alias string
+	// Rollout deploys new versions by and by, and goes back when an alarm of the
+	// consumer is raised; nil deploys at once.
+	Rollout *Rollout
+	// Tags of the mapping; the CDK's awscdk.Tags_Of reaches it too.
+	Tags map[string]string
+	// RemovalPolicy of what is defined here (logs, failure bucket or queue); RETAIN
+	// by default.
 	RemovalPolicy awscdk.RemovalPolicy
 }
 
@@ -79,8 +98,13 @@ type Consumer struct {
 	construct constructs.Construct
 	source    Source
 	function  *gofunc.Function
+	alias     awslambda.Alias
+	rolling   *rolling
 	mapping   awslambda.CfnEventSourceMapping
-	failures  awss3.IBucket
+	onFailure Destination
+	bucket    awss3.IBucket
+	queue     awssqs.IQueue
+	topic     awssns.ITopic
 	settings  spec.Consumer
 }
 
@@ -88,37 +112,83 @@ type Consumer struct {
 // invalid; [spec.Consumer.Validate] and [spec.Function.Validate] tell beforehand.
 func New(scope constructs.Construct, id string, props Props) *Consumer {
 	this := constructs.NewConstruct(scope, jsii.String(id))
-	check := spec.At("")
-	retention := spec.StreamRetention.Min
-	if valid.Missing(props.Source) {
-		check.Add("Source", nil, "a consumer reads something", "set it to a *stream.Stream or to a table's Changes()")
-	} else {
-		retention = props.Source.Retention()
+	if props.OnFailure == nil {
+		props.OnFailure = S3{}
 	}
-	check.Merge(props.Consumer.Validate("", retention))
+	from := spec.Source{Kind: spec.Kinesis, Retention: spec.StreamRetention.Min}
+	if !valid.Missing(props.Source) {
+		from = spec.Source{Kind: props.Source.Kind(), Retention: props.Source.Retention(), Shards: props.Source.Shards()}
+	}
+	settings := props.Consumer.WithDefaults(from)
+	if props.Timeout == 0 {
+		props.Timeout = max(props.Function.WithDefaults().Timeout, settings.LeastTimeout())
+	}
 	function := gofunc.Props{
 		Function: props.Function, Code: props.Code, Environment: props.Environment, RemovalPolicy: props.RemovalPolicy,
 	}
-	function.Check(check)
-	if _, taken := props.Environment[FailureBucketVariable]; taken {
-		check.Add("Environment", FailureBucketVariable, "the consumer sets this one itself", "set Failures to the bucket that you want")
-	}
-	valid.Must(this, check)
+	valid.Must(this, check(props, from, function))
 
-	c := &Consumer{construct: this, source: props.Source, failures: props.Failures, settings: props.Consumer.WithDefaults(retention)}
-	if c.failures == nil {
-		c.failures = bucket.New(this, "Failures", props.RemovalPolicy)
-	}
-	function.Environment = map[string]*string{FailureBucketVariable: c.failures.BucketName()}
-	maps.Copy(function.Environment, props.Environment)
+	c := &Consumer{construct: this, source: props.Source, onFailure: props.OnFailure, settings: settings}
 	c.function = gofunc.New(this, "Function", function)
-	c.mapping = c.newMapping()
-	for _, grant := range c.grants() {
+	failures, grants := props.OnFailure.attach(c, props.RemovalPolicy)
+	if c.bucket != nil {
+		c.function.Function().AddEnvironment(jsii.String(FailureBucketVariable), c.bucket.BucketName(), nil)
+	}
+	grants = append(grants, c.source.GrantRead(c.GrantPrincipal()))
+	if props.Alias != "" || props.Rollout != nil {
+		c.alias = awslambda.NewAlias(this, jsii.String("Alias"), &awslambda.AliasProps{
+			AliasName: jsii.String(orLive(props.Alias)), Version: c.function.Function().CurrentVersion(),
+		})
+	}
+	if props.Rollout != nil {
+		c.rolling = newRollout(this, c.alias, *props.Rollout)
+	}
+	c.mapping = c.newMapping(failures, props)
+	for _, grant := range grants {
 		// Lambda checks when it creates the mapping that the function's role can
 		// read the source, and starts to invoke at once.
 		grant.ApplyBefore(c.mapping)
 	}
 	return c
+}
+
+func check(props Props, from spec.Source, function gofunc.Props) *spec.Check {
+	c := spec.At("")
+	if valid.Missing(props.Source) {
+		c.Add("Source", nil, "a consumer reads something", "set it to a *stream.Stream or to a table's Changes()")
+	}
+	c.Merge(props.Consumer.Validate("", from))
+	function.Check(c)
+	c.Merge(props.Consumer.ValidateWith("", from, props.Function))
+	if _, ours := props.OnFailure.(S3); ours {
+		if _, taken := props.Environment[FailureBucketVariable]; taken {
+			c.Add("Environment", FailureBucketVariable, "the consumer sets this one itself", "set OnFailure to consumer.S3 with the bucket that you want")
+		}
+	}
+	props.OnFailure.validate(c)
+	if !valid.Missing(props.FilterKey) && len(props.Filters) == 0 {
+		c.Add("FilterKey", "a key", "there are no Filters to encrypt", "leave it out, or set Filters")
+	}
+	if !spec.IsToken(props.Alias) && props.Alias != "" && !aliasName.MatchString(props.Alias) || onlyDigits.MatchString(props.Alias) {
+		c.Add("Alias", props.Alias, "an alias has 1 to 128 letters, digits, hyphens and underscores, and isn't a number", `name it like "live"`)
+	}
+	if props.Rollout != nil {
+		c.Merge(props.Rollout.Validate(""))
+	}
+	return c
+}
+
+// What Lambda takes as an alias's name.
+var (
+	aliasName  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+	onlyDigits = regexp.MustCompile(`^[0-9]+$`)
+)
+
+func orLive(alias string) string {
+	if alias == "" {
+		return "live"
+	}
+	return alias
 }
 
 // Construct is the node that holds everything defined here.
@@ -127,11 +197,26 @@ func (c *Consumer) Construct() constructs.Construct { return c.construct }
 // Function that is invoked. Grant it what its code does.
 func (c *Consumer) Function() *gofunc.Function { return c.function }
 
+// Alias that the mapping points to, or nil.
+func (c *Consumer) Alias() awslambda.Alias { return c.alias }
+
+// DeploymentGroup of the Rollout, a CloudFormation resource, or nil.
+func (c *Consumer) DeploymentGroup() awscodedeploy.CfnDeploymentGroup {
+	if c.rolling == nil {
+		return nil
+	}
+	return c.rolling.group
+}
+
 // Mapping is the event source mapping, a CloudFormation resource.
 func (c *Consumer) Mapping() awslambda.CfnEventSourceMapping { return c.mapping }
 
-// Failures is the bucket for failed batches and rejected records.
-func (c *Consumer) Failures() awss3.IBucket { return c.failures }
+// FailureBucket is the bucket for failed batches and rejected records, or nil
+// where OnFailure isn't an [S3].
+func (c *Consumer) FailureBucket() awss3.IBucket { return c.bucket }
+
+// FailureQueue is the queue for failed batches, or nil where OnFailure isn't an [SQS].
+func (c *Consumer) FailureQueue() awssqs.IQueue { return c.queue }
 
 // Settings are the mapping's, with defaults written out.
 func (c *Consumer) Settings() spec.Consumer { return c.settings }
@@ -140,14 +225,18 @@ func (c *Consumer) Settings() spec.Consumer { return c.settings }
 // standings.Grant(consumer.GrantPrincipal(), "dynamodb:UpdateItem").
 func (c *Consumer) GrantPrincipal() awsiam.IGrantable { return c.function.Function() }
 
-func (c *Consumer) newMapping() awslambda.CfnEventSourceMapping {
+func (c *Consumer) newMapping(failures *string, props Props) awslambda.CfnEventSourceMapping {
 	s := c.settings
 	age := s.MaximumRecordAge.Seconds()
 	if s.MaximumRecordAge == spec.Forever {
 		age = spec.Forever // AWS's own -1
 	}
-	props := &awslambda.CfnEventSourceMappingProps{
-		FunctionName:               c.function.Function().FunctionArn(),
+	target := c.function.Function().FunctionArn()
+	if c.alias != nil {
+		target = c.alias.FunctionArn()
+	}
+	mapping := &awslambda.CfnEventSourceMappingProps{
+		FunctionName:               target,
 		EventSourceArn:             c.source.Arn(),
 		StartingPosition:           jsii.String(string(s.StartingPosition)),
 		BatchSize:                  jsii.Number(s.BatchSize),
@@ -156,56 +245,118 @@ func (c *Consumer) newMapping() awslambda.CfnEventSourceMapping {
 		MaximumRetryAttempts:       jsii.Number(s.MaximumRetryAttempts),
 		MaximumRecordAgeInSeconds:  jsii.Number(age),
 		DestinationConfig: &awslambda.CfnEventSourceMapping_DestinationConfigProperty{
-			OnFailure: &awslambda.CfnEventSourceMapping_OnFailureProperty{Destination: c.failures.BucketArn()},
+			OnFailure: &awslambda.CfnEventSourceMapping_OnFailureProperty{Destination: failures},
 		},
-		MetricsConfig: &awslambda.CfnEventSourceMapping_MetricsConfigProperty{Metrics: jsii.Strings("EventCount")},
+		Tags: tags.Of(props.Tags),
+	}
+	if s.StartingPosition == spec.AtTimestamp {
+		mapping.StartingPositionTimestamp = jsii.Number(s.StartingPositionTimestamp.Unix())
+	}
+	if s.Disabled {
+		mapping.Enabled = jsii.Bool(false)
 	}
 	if s.BatchingWindow > 0 {
-		props.MaximumBatchingWindowInSeconds = jsii.Number(s.BatchingWindow.Seconds())
+		mapping.MaximumBatchingWindowInSeconds = jsii.Number(s.BatchingWindow.Seconds())
+	}
+	if s.TumblingWindow > 0 {
+		mapping.TumblingWindowInSeconds = jsii.Number(s.TumblingWindow.Seconds())
+	}
+	if len(s.Filters) > 0 {
+		filters := []any{}
+		for _, pattern := range s.Filters {
+			filters = append(filters, &awslambda.CfnEventSourceMapping_FilterProperty{Pattern: jsii.String(pattern)})
+		}
+		mapping.FilterCriteria = &awslambda.CfnEventSourceMapping_FilterCriteriaProperty{Filters: &filters}
+	}
+	if props.FilterKey != nil {
+		mapping.KmsKeyArn = props.FilterKey.KeyArn()
+		c.letLambdaDecrypt(props.FilterKey)
 	}
 	if !s.NoPartialResponse {
-		props.FunctionResponseTypes = jsii.Strings("ReportBatchItemFailures")
+		mapping.FunctionResponseTypes = jsii.Strings("ReportBatchItemFailures")
 	}
-	return awslambda.NewCfnEventSourceMapping(c.construct, jsii.String("Resource"), props)
+	if !s.NoMetrics {
+		mapping.MetricsConfig = &awslambda.CfnEventSourceMapping_MetricsConfigProperty{Metrics: jsii.Strings("EventCount")}
+	}
+	return awslambda.NewCfnEventSourceMapping(c.construct, jsii.String("Resource"), mapping)
 }
 
-// grants gives the function's role what the mapping does in its name: read the
-// source, and write failed batches. ListBucket is what Lambda asks for to see
-// that the bucket is there.
-func (c *Consumer) grants() []awsiam.Grant {
-	role := c.GrantPrincipal()
-	grants := []awsiam.Grant{
-		allow.On(role, []*string{c.failures.BucketArn()}, "s3:ListBucket"),
-		allow.On(role, []*string{
-			c.failures.ArnForObjects(jsii.String(FailedPrefix + "*")),
-			c.failures.ArnForObjects(jsii.String(RejectedPrefix + "*")),
-		}, "s3:PutObject"),
+// letLambdaDecrypt lets Lambda itself, not the function, read the filters of this
+// account's functions. It names no one function, as the key may encrypt that
+// function's own settings too, which would close a circle.
+func (c *Consumer) letLambdaDecrypt(key awskms.IKey) {
+	functions := awscdk.Stack_Of(c.construct).FormatArn(&awscdk.ArnComponents{
+		Service: jsii.String("lambda"), Resource: jsii.String("function"), ResourceName: jsii.String("*"),
+		ArnFormat: awscdk.ArnFormat_COLON_RESOURCE_NAME,
+	})
+	key.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Actions:    jsii.Strings("kms:Decrypt"),
+		Principals: &[]awsiam.IPrincipal{awsiam.NewServicePrincipal(jsii.String("lambda.amazonaws.com"), nil)},
+		Resources:  jsii.Strings("*"), // in a key's policy: this key
+		Conditions: &map[string]any{"ArnLike": map[string]any{"kms:EncryptionContext:aws:lambda:FunctionArn": functions}},
+	}), nil)
+}
+
+// acceptIn records why the policy of a role is as it is.
+func acceptIn(role awsiam.IRole, findings ...accept.Finding) {
+	if child := role.Node().TryFindChild(jsii.String("DefaultPolicy")); child != nil {
+		if policy, ok := child.Node().DefaultChild().(awsiam.CfnPolicy); ok {
+			accept.On(policy, findings...)
+		}
 	}
-	grants = append(grants, c.source.GrantRead(role))
-	if key := c.failures.EncryptionKey(); key != nil {
-		grants = append(grants, key.Grant(role, jsii.String("kms:GenerateDataKey")))
-	}
-	return grants
 }
 
 // Signals of the consumer: how far it is behind, batches that it gave up, and
 // its function's.
 func (c *Consumer) Signals() []watch.Signal {
 	function := map[string]*string{"FunctionName": c.function.Function().FunctionName()}
-	mapping := map[string]*string{"EventSourceMappingUUID": c.mapping.AttrId()}
 	signals := watch.Age(c.construct, "IteratorAge", "Age of the last record processed (ms)",
 		watch.Metric{Namespace: "AWS/Lambda", Name: "IteratorAge", Statistic: "Maximum", Dimensions: function}, c.source.Retention(),
 		"See the function's errors, throttles and duration; else raise the batch size or the parallelization factor, or add shards.")
-	givenUp := func(name, graph, metric, why, do string) watch.Signal {
+	if !c.settings.NoMetrics {
+		signals = append(signals, c.mappingSignals()...)
+	}
+	signals = append(signals, c.onFailure.signals(c)...)
+	for _, s := range c.function.Signals() {
+		if c.rolling != nil && rollback[s.Name] {
+			s.OnAlarm = c.rolling.watchedBy
+		}
+		signals = append(signals, s)
+	}
+	return signals
+}
+
+// mappingSignals are those that need the mapping's own metrics.
+func (c *Consumer) mappingSignals() []watch.Signal {
+	mapping := map[string]*string{"EventSourceMappingUUID": c.mapping.AttrId()}
+	givenUp := func(name, graph, metric, runbook, why, do string) watch.Signal {
 		return watch.Signal{
-			Owner: c.construct, Name: name, Graph: graph, Metric: watch.Metric{Namespace: "AWS/Lambda", Name: metric, Statistic: "Sum", Dimensions: mapping},
-			From: "a healthy consumer gives up none", Why: why, Do: do, Missing: watch.NotBreaching, Severity: watch.Critical,
+			Owner: c.construct, Name: name, Graph: graph, Runbook: runbook,
+			Metric: watch.Metric{Namespace: "AWS/Lambda", Name: metric, Statistic: "Sum", Dimensions: mapping},
+			From:   "a healthy consumer gives up none", Why: why, Do: do, Missing: watch.NotBreaching, Severity: watch.Critical,
 		}
 	}
+	budget := "its retries"
+	if n := c.settings.MaximumRetryAttempts; n >= 0 {
+		budget = fmt.Sprintf("%d retries", n)
+	}
+	noun := c.onFailure.noun()
+	signals := []watch.Signal{
+		givenUp("FailedBatches", "Records in failed batches", "OnFailureDestinationDeliveredEventCount", "consumer-failed-batches",
+			"Lambda gave batches up after "+budget+" or at the maximum age and wrote them to "+noun+".",
+			"Find the cause in the function's log, mend it, then "+c.onFailure.recover()+"."),
+		givenUp("DroppedRecords", "Records dropped", "DroppedEventCount", "consumer-dropped-records",
+			"Lambda gave records up without writing them to "+noun+".",
+			"Read them from the stream while it still has them; check that "+noun+" exists and that the function's role can write to it."),
+	}
+	if c.settings.Disabled {
+		return signals // it reads nothing on purpose
+	}
 	// The metrics of a function and of its mapping are silent when nothing is read:
-	// disabled, or denied the stream or its key, a consumer would fall behind unseen.
+	// disabled by hand, or denied the stream or its key, a consumer would fall
+	// behind unseen.
 	stopped := watch.Signal{
-		Owner: c.construct, Name: "Stopped", Graph: "Records arrive and none is read",
+		Owner: c.construct, Name: "Stopped", Graph: "Records arrive and none is read", Runbook: "consumer-stopped",
 		Metric: watch.Metric{
 			Expression: "(FILL(m0, 0) > 0) * (FILL(m1, 0) == 0)", Label: "Stopped",
 			Using: []watch.Metric{
@@ -217,16 +368,5 @@ func (c *Consumer) Signals() []watch.Signal {
 		Do:      "Look at the mapping's state and last result; enable it, or mend the role's and the key's policies. The source keeps its records until its retention ends.",
 		Periods: 15, Missing: watch.NotBreaching, Severity: watch.Critical,
 	}
-	budget := "its retries"
-	if n := c.settings.MaximumRetryAttempts; n >= 0 {
-		budget = fmt.Sprintf("%d retries", n)
-	}
-	return append(append(signals, stopped,
-		givenUp("FailedBatches", "Records in failed batches", "OnFailureDestinationDeliveredEventCount",
-			"Lambda gave batches up after "+budget+" or at the maximum age and wrote them to the failure bucket.",
-			"Find the cause in the function's log, mend it, then process the objects under "+FailedPrefix+" of the failure bucket again."),
-		givenUp("DroppedRecords", "Records dropped", "DroppedEventCount",
-			"Lambda gave records up without writing them to the failure bucket.",
-			"Read them from the stream while it still has them; check that the failure bucket exists and that the function's role can write to it."),
-	), c.function.Signals()...)
+	return append([]watch.Signal{stopped}, signals...)
 }

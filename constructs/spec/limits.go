@@ -29,9 +29,14 @@ var (
 
 	BatchSize             = Limit[int]{1, 10_000, "CreateEventSourceMapping BatchSize"}
 	BatchingWindow        = Limit[time.Duration]{0, 300 * time.Second, "CreateEventSourceMapping MaximumBatchingWindowInSeconds"}
+	TumblingWindow        = Limit[time.Duration]{0, 900 * time.Second, "CreateEventSourceMapping TumblingWindowInSeconds; 0 for none"}
 	ParallelizationFactor = Limit[int]{1, 10, "CreateEventSourceMapping ParallelizationFactor"}
 	RetryAttempts         = Limit[int]{0, 10_000, "CreateEventSourceMapping MaximumRetryAttempts; spec.Zero for none, spec.Forever for no limit"}
 	RecordAge             = Limit[time.Duration]{60 * time.Second, 604_800 * time.Second, "CreateEventSourceMapping MaximumRecordAgeInSeconds; spec.Forever for no limit"}
+
+	RolloutPercentage = Limit[int]{1, 99, "CodeDeploy shifts 1 to 99 % of the traffic at a time"}
+	// RolloutInterval is whole minutes.
+	RolloutInterval = Limit[time.Duration]{time.Minute, 2_880 * time.Minute, "a Lambda deployment of CodeDeploy lasts two days at most"}
 
 	// S3BufferSize and the following are in MiB.
 	S3BufferSize            = Limit[int]{1, 128, "Firehose BufferingHints SizeInMBs"}
@@ -40,6 +45,12 @@ var (
 	TransformBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "Firehose BufferIntervalInSeconds; spec.Zero for none"}
 	TransformRetries        = Limit[int]{0, 300, "Firehose NumberOfRetries of a Lambda processor; spec.Zero for none"}
 	TransformTimeout        = Limit[time.Duration]{time.Second, 300 * time.Second, "Firehose waits five minutes for a transform at most"}
+)
+
+// Filters of an event source mapping: how many, and the length of each.
+const (
+	MaximumFilters      = 10
+	MaximumFilterLength = 4_096
 )
 
 // ChangeRetention is how long a DynamoDB stream keeps a change. It can't be set.

@@ -9,12 +9,14 @@ import (
 
 const day = 24 * time.Hour
 
+var aDay = Source{Kind: Kinesis, Retention: day}
+
 func TestDefaultsAreValid(t *testing.T) {
 	for name, err := range map[string]error{
 		"stream":    Stream{}.Validate("p"),
 		"table":     Table{PartitionKey: "id"}.Validate("p"),
 		"function":  Function{}.Validate("p"),
-		"consumer":  Consumer{}.Validate("p", day),
+		"consumer":  Consumer{}.Validate("p", aDay),
 		"s3":        S3Delivery{}.Validate("p"),
 		"transform": Transform{}.Validate("p"),
 	} {
@@ -26,7 +28,7 @@ func TestDefaultsAreValid(t *testing.T) {
 
 // Each case names the fields that must be refused; nothing else may be.
 func TestInvalidSettingsAreNamed(t *testing.T) {
-	consumer := func(s Consumer) error { return s.Validate("p", day) }
+	consumer := func(s Consumer) error { return s.Validate("p", aDay) }
 	for name, c := range map[string]struct {
 		err    error
 		fields string
@@ -57,7 +59,7 @@ func TestInvalidSettingsAreNamed(t *testing.T) {
 		"parallelization too high":           {consumer(Consumer{ParallelizationFactor: 11}), "ParallelizationFactor"},
 		"too many retries":                   {consumer(Consumer{MaximumRetryAttempts: 10_001}), "MaximumRetryAttempts"},
 		"age under a minute":                 {consumer(Consumer{MaximumRecordAge: time.Second}), "MaximumRecordAge"},
-		"age over a week":                    {Consumer{MaximumRecordAge: 8 * day}.Validate("p", 30*day), "MaximumRecordAge"},
+		"age over a week":                    {Consumer{MaximumRecordAge: 8 * day}.Validate("p", Source{Kind: Kinesis, Retention: 30 * day}), "MaximumRecordAge"},
 		"age that the stream doesn't reach":  {consumer(Consumer{MaximumRecordAge: day}), "MaximumRecordAge"},
 		"unknown starting position":          {consumer(Consumer{StartingPosition: "YESTERDAY"}), "StartingPosition"},
 		"buffer too big":                     {S3Delivery{BufferSize: 129}.Validate("p"), "BufferSize"},
@@ -95,12 +97,12 @@ func TestInvalidSettingsAreNamed(t *testing.T) {
 }
 
 func TestZeroAndForeverAreMeant(t *testing.T) {
-	d := Consumer{MaximumRetryAttempts: Zero, MaximumRecordAge: Forever}.WithDefaults(day)
+	d := Consumer{MaximumRetryAttempts: Zero, MaximumRecordAge: Forever}.WithDefaults(aDay)
 	if d.MaximumRetryAttempts != 0 || d.MaximumRecordAge != Forever {
 		t.Errorf("got %+v", d)
 	}
 	for _, s := range []Consumer{{MaximumRetryAttempts: Zero}, {MaximumRetryAttempts: Forever}, {MaximumRecordAge: Forever}, {BatchingWindow: Zero}} {
-		if err := s.Validate("p", day); err != nil {
+		if err := s.Validate("p", aDay); err != nil {
 			t.Errorf("%+v: %v", s, err)
 		}
 	}
@@ -113,7 +115,7 @@ func TestRecordsReachTheFailureDestinationBeforeTheStreamForgetsThem(t *testing.
 	for retention, want := range map[time.Duration]time.Duration{
 		day: 23 * time.Hour, 7 * day: 161 * time.Hour, 365 * day: 7 * day,
 	} {
-		if got := (Consumer{}).WithDefaults(retention).MaximumRecordAge; got != want {
+		if got := (Consumer{}).WithDefaults(Source{Retention: retention}).MaximumRecordAge; got != want {
 			t.Errorf("retention %v: age %v, want %v", retention, got, want)
 		}
 	}

@@ -81,6 +81,9 @@ type Signal struct {
 	// Periods that are looked at, 1 by default, and Breaching, how many of them
 	// must be beyond the threshold; all by default.
 	Periods, Breaching int
+	// OnAlarm, if set, is called with the alarm that watches the signal; for a
+	// construct that acts on its own alarms.
+	OnAlarm func(awscloudwatch.CfnAlarm)
 	// Missing data: written out for every signal.
 	Missing Missing
 	// Severity: Warning or Critical.
@@ -186,7 +189,11 @@ func New(scope constructs.Construct, id string, props Props) *Watch {
 	for i, s := range props.Signals {
 		owner := owners[s.Owner]
 		names[i] = prefix + owner + "-" + s.Name
-		w.alarms = append(w.alarms, newAlarm(this, owner, names[i], s, actions))
+		alarm := newAlarm(this, owner, names[i], s, actions)
+		if s.OnAlarm != nil {
+			s.OnAlarm(alarm)
+		}
+		w.alarms = append(w.alarms, alarm)
 	}
 	w.dashboard = w.newDashboard(props.Signals, owners, names)
 	return w

@@ -88,9 +88,9 @@ func (c Config) Validate() error {
 	check := spec.At(StackName)
 	check.Merge(c.Stream.Validate(StackName + "/Telemetry"))
 	// A retention that is refused itself must not be blamed on the consumer too.
-	retention := max(c.Stream.WithDefaults().RetentionPeriod, spec.StreamRetention.Min)
-	check.Merge(c.Standings.Validate(StackName+"/UpdateStandings", retention))
-	check.Merge(c.Podium.Validate(StackName+"/UpdatePodiums", spec.ChangeRetention))
+	telemetry := spec.Source{Kind: spec.Kinesis, Shards: c.Stream.Shards, Retention: max(c.Stream.WithDefaults().RetentionPeriod, spec.StreamRetention.Min)}
+	check.Merge(c.Standings.Validate(StackName+"/UpdateStandings", telemetry))
+	check.Merge(c.Podium.Validate(StackName+"/UpdatePodiums", spec.Source{Kind: spec.DynamoDB, Retention: spec.ChangeRetention}))
 	check.Merge(c.Archive.Validate(StackName + "/Archive"))
 	check.Email("AlarmEmail", c.AlarmEmail)
 	if c.Destroy && c.ConfirmDestroy != StackName {

@@ -45,7 +45,7 @@ func localSetting(stack awscdk.Stack) {
 
 // localize changes what has been defined.
 func (r *Race) localize() {
-	for _, bucket := range []awss3.IBucket{r.UpdateStandings.Failures(), r.Archive.Bucket()} {
+	for _, bucket := range []awss3.IBucket{r.UpdateStandings.FailureBucket(), r.Archive.Bucket()} {
 		bucket.Node().TryRemoveChild(jsii.String("Policy"))
 	}
 }

@@ -82,7 +82,7 @@ func New(scope constructs.Construct, config Config) *Race {
 
 	r.UpdatePodiums = consumer.New(r.Stack, "UpdatePodiums", consumer.Props{
 		Source: r.Standings.Changes(), Consumer: config.Podium, Code: podiumCode, RemovalPolicy: removal,
-		Failures:    r.UpdateStandings.Failures(),
+		OnFailure:   consumer.S3{Bucket: r.UpdateStandings.FailureBucket()},
 		Environment: map[string]*string{"STANDINGS_TABLE": r.Standings.Name(), "PODIUMS_TABLE": r.Podiums.Name()},
 	})
 	r.Standings.Grant(r.UpdatePodiums.GrantPrincipal(), "dynamodb:Query")
@@ -124,7 +124,7 @@ func (r *Race) outputs() {
 		{"StandingsTable", "table with the last state of every racer", r.Standings.Name()},
 		{"PodiumsTable", "table with the top ten of every race", r.Podiums.Name()},
 		{"ArchiveBucket", "bucket with every record, under archive/; what couldn't be archived is under errors/", r.Archive.Bucket().BucketName()},
-		{"FailureBucket", "bucket with failed batches under aws/lambda/ and rejected records under rejected/", r.UpdateStandings.Failures().BucketName()},
+		{"FailureBucket", "bucket with failed batches under aws/lambda/ and rejected records under rejected/", r.UpdateStandings.FailureBucket().BucketName()},
 		{"DeliveryStream", "Firehose delivery stream of the archive", r.Archive.Name()},
 		{"AlarmTopic", "SNS topic that alarms are sent to", r.Watch.Topic().TopicArn()},
 		{"Dashboard", "CloudWatch dashboard of the pipeline", r.Watch.Dashboard().Ref()},

@@ -2,6 +2,7 @@ package synth
 
 import (
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func TestContextBecomesTheConfig(t *testing.T) {
 	want.Stream = spec.Stream{Mode: spec.Provisioned, Shards: 4, RetentionPeriod: 48 * time.Hour}
 	want.Standings = spec.Consumer{BatchSize: 500, MaximumRetryAttempts: spec.Zero}
 	want.Archive.BufferInterval = spec.Zero
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 }

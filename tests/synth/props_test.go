@@ -117,13 +117,13 @@ func TestExistingResourcesFit(t *testing.T) {
 	items := awsdynamodb.TableV2_FromTableArn(stack, jsii.String("Items"), jsii.String("arn:aws:dynamodb:eu-west-1:111122223333:table/items"))
 
 	source := stream.Of(theirs, 24*time.Hour)
-	c := consumer.New(stack, "Consumer", consumer.Props{Source: source, Code: gofunc.Package(someCode), Failures: bucket})
+	c := consumer.New(stack, "Consumer", consumer.Props{Source: source, Code: gofunc.Package(someCode), OnFailure: consumer.S3{Bucket: bucket}})
 	table.Of(items).Grant(c.GrantPrincipal(), "dynamodb:UpdateItem")
 	secret := table.New(stack, "Secret", table.Props{Table: spec.Table{PartitionKey: "id"}, Key: key})
 	secret.Grant(c.GrantPrincipal(), "dynamodb:PutItem")
 	d := delivery.New(stack, "Delivery", delivery.Props{Source: source, To: delivery.S3{Bucket: bucket}})
 	watch.New(stack, "Watch", watch.Props{Signals: watch.All(source, c, d)})
-	if c.Failures() != awss3.IBucket(bucket) || d.Bucket() != awss3.IBucket(bucket) {
+	if c.FailureBucket() != awss3.IBucket(bucket) || d.Bucket() != awss3.IBucket(bucket) {
 		t.Error("the given bucket wasn't used")
 	}
 
