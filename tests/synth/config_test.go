@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/stacks/race"
 )
@@ -24,8 +26,8 @@ func TestContextBecomesTheConfig(t *testing.T) {
 	want.Stream = spec.Stream{Mode: spec.Provisioned, Shards: 4, RetentionPeriod: 48 * time.Hour}
 	want.Standings = spec.Consumer{BatchSize: 500, MaximumRetryAttempts: spec.Zero}
 	want.Archive.BufferInterval = spec.Zero
-	if got != want {
-		t.Errorf("got %+v\nwant %+v", got, want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
