@@ -14,6 +14,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/accept"
 	"github.com/millrace/millrace/constructs/internal/allow"
 	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
@@ -80,6 +81,10 @@ func New(scope constructs.Construct, id string, props Props) *Stream {
 		mode: settings.Mode, retention: settings.RetentionPeriod, shards: settings.Shards,
 	}
 	s.set(props, settings)
+	if s.key != nil {
+		accept.On(s.Resource(), accept.Because(
+			"A customer key is asked for: it can be shared, audited and revoked, which its price per request is for.", "AwsSolutions-KDS3"))
+	}
 	return s
 }
 

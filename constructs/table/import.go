@@ -37,7 +37,7 @@ func Of(existing awsdynamodb.ITableV2, indexes ...string) *Table {
 		construct: existing, table: existing, name: existing.TableName(),
 		key: existing.EncryptionKey(), stream: existing.TableStreamArn() != nil,
 	}
-	t.addIndexes(indexes)
+	t.addIndexes(indexes...)
 	return t
 }
 
@@ -82,14 +82,14 @@ func imported(this constructs.Construct, check *spec.Check, a Attributes, arn fu
 	if !valid.Missing(a.Key) {
 		t.key = a.Key
 	}
-	t.addIndexes(slices.Concat(a.GlobalIndexes, a.LocalIndexes))
+	t.addIndexes(slices.Concat(a.GlobalIndexes, a.LocalIndexes)...)
 	for _, name := range a.GlobalIndexes {
 		t.settings.GlobalIndexes = append(t.settings.GlobalIndexes, spec.GlobalIndex{Name: name})
 	}
 	return t
 }
 
-func (t *Table) addIndexes(names []string) {
+func (t *Table) addIndexes(names ...string) {
 	for _, name := range names {
 		t.indexes = append(t.indexes, "/index/"+name)
 	}

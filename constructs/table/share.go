@@ -37,8 +37,10 @@ func (t *Table) Share(with string, actions ...string) {
 		resource.AddPropertyOverride(jsii.String("Replicas.0.ResourcePolicy"), map[string]any{"PolicyDocument": t.policy})
 	}
 	t.policy.AddStatements(allow.To(with, t.shared(""), nil, actions...))
-	if reads := indexReads(actions); len(t.indexes) > 0 && len(reads) > 0 {
-		t.policy.AddStatements(allow.To(with, t.shared("/index/*"), nil, reads...))
+	if reads := indexReads(actions); len(reads) > 0 && t.settings.Name != "" {
+		for _, suffix := range t.indexes {
+			t.policy.AddStatements(allow.To(with, t.shared(suffix), nil, reads...))
+		}
 	}
 	if t.key != nil {
 		allow.Key(t.construct, t.key, "dynamodb", with, keyUses(actions)...)
@@ -47,7 +49,7 @@ func (t *Table) Share(with string, actions ...string) {
 
 // shared is the table in its own policy. A resource can't refer to itself, so the
 // ARN of a table without a name of its own can't be written there: in a table's
-// policy, * is that table, or what belongs to it.
+// policy, * is that table with its indexes.
 func (t *Table) shared(suffix string) *string {
 	if t.settings.Name == "" {
 		return jsii.String("*")

@@ -75,8 +75,11 @@ func New(scope constructs.Construct, id string, props Props) *Table {
 	if !valid.Missing(props.Key) {
 		t.key = props.Key
 	}
-	if len(settings.GlobalIndexes)+len(settings.LocalIndexes) > 0 {
-		t.indexes = []string{"/index/*"}
+	for _, x := range settings.GlobalIndexes {
+		t.addIndexes(x.Name)
+	}
+	for _, x := range settings.LocalIndexes {
+		t.addIndexes(x.Name)
 	}
 	t.render(props, l2)
 	return t
@@ -196,23 +199,12 @@ func (t *Table) GrantIndex(grantee awsiam.IGrantable, index string, actions ...s
 	if check.Err() == nil {
 		allow.Only(check, onIndexes, actions, "an index is only read")
 	}
-	t.checkIndex(check, index)
+	if !slices.Contains(t.indexes, "/index/"+index) {
+		check.Add("index", index, "the table has no such index", "name one of its indexes")
+	}
 	valid.Must(t.construct, check)
 	grantKey(t.key, grantee, actions...)
 	return allow.On(grantee, []*string{jsii.String(*t.Arn() + "/index/" + index)}, actions...)
-}
-
-func (t *Table) checkIndex(c *spec.Check, index string) {
-	known := slices.Clone(t.indexes)
-	for _, x := range t.settings.GlobalIndexes {
-		known = append(known, "/index/"+x.Name)
-	}
-	for _, x := range t.settings.LocalIndexes {
-		known = append(known, "/index/"+x.Name)
-	}
-	if !slices.Contains(known, "/index/"+index) || index == "*" {
-		c.Add("index", index, "the table has no such index", "name one of its indexes")
-	}
 }
 
 // onIndexes are the actions that read indexes.
@@ -238,7 +230,7 @@ func grantKey(key awskms.IKey, grantee awsiam.IGrantable, actions ...string) {
 func keyUses(actions []string) []string {
 	uses := []string{"kms:Decrypt", "kms:DescribeKey"}
 	if slices.ContainsFunc(actions, writes) {
-		uses = append(uses, "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+		uses = append(uses, "kms:Encrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo")
 	}
 	return uses
 }
