@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -23,6 +24,27 @@ var (
 	StreamShards = Limit[int]{1, 10_000, "UpdateShardCount takes no more than 10,000 shards"}
 	// StreamRetention is whole hours.
 	StreamRetention = Limit[time.Duration]{24 * time.Hour, 8_760 * time.Hour, "Kinesis keeps records for 1 to 365 days"}
+	// StreamWarmThroughput is in MiB/s, StreamRecordSize in KiB.
+	StreamWarmThroughput = Limit[int]{1, 10_240, "UpdateStreamWarmThroughput scales an on-demand stream to 10 GiB/s at most"}
+	StreamRecordSize     = Limit[int]{1_024, 10_240, "UpdateMaxRecordSize takes 1 to 10 MiB"}
+	// StreamTagValue and TableTagValue are characters.
+	StreamTagValue = Limit[int]{0, 255, "CloudFormation takes 255 characters for a tag's value of a Kinesis resource"}
+	TableTagValue  = Limit[int]{0, 256, "DynamoDB takes 256 characters for a tag's value"}
+	ResourceTags   = Limit[int]{0, 50, "AWS takes 50 tags on a resource"}
+
+	TableGlobalIndexes    = Limit[int]{0, 20, "DynamoDB takes 20 global secondary indexes on a table"}
+	TableLocalIndexes     = Limit[int]{0, 5, "DynamoDB takes 5 local secondary indexes on a table"}
+	IndexKeys             = Limit[int]{1, 4, "a global secondary index has up to four partition keys and four sort keys"}
+	IndexNonKeyAttributes = Limit[int]{1, 20, "CloudFormation takes 20 projected attributes for an index"}
+	// TableNonKeyAttributes are those of all the indexes that include attributes.
+	TableNonKeyAttributes = Limit[int]{0, 100, "DynamoDB projects 100 attributes into all the indexes of a table"}
+	TableRecoveryPeriod   = Limit[int]{1, 35, "DynamoDB keeps continuous backups for 1 to 35 days"}
+	// TableUnits are read or write units a second.
+	TableUnits           = Limit[int]{1, math.MaxInt32, "DynamoDB counts capacity in whole units; 40,000 is an account's quota for a table until AWS raises it"}
+	TableWarmReads       = Limit[int]{12_000, math.MaxInt32, "every table on demand begins with 12,000 reads a second"}
+	TableWarmWrites      = Limit[int]{4_000, math.MaxInt32, "every table on demand begins with 4,000 writes a second"}
+	TableUtilization     = Limit[int]{20, 90, "DynamoDB's autoscaling aims at 20 to 90 % of the capacity"}
+	TableScalingCooldown = Limit[time.Duration]{0, math.MaxInt32 * time.Second, "autoscaling counts a cooldown in whole seconds; spec.Zero for none"}
 
 	FunctionMemory  = Limit[int]{128, 10_240, "Lambda takes 128 to 10,240 MB"}
 	FunctionTimeout = Limit[time.Duration]{time.Second, 900 * time.Second, "Lambda ends an invocation after 15 minutes at most"}

@@ -4,20 +4,18 @@
 package table
 
 import (
-	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsdynamodb"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskinesis"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/internal/allow"
-	"github.com/millrace/millrace/constructs/internal/removal"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
@@ -27,8 +25,19 @@ import (
 type Props struct {
 	// Table are the settings.
 	spec.Table
-	// Key encrypts the table; nil means DynamoDB's key in your account.
+	// Key encrypts the table; nil means DynamoDB's key in your account, which other
+	// accounts can't use. Each replica needs a key of its region then: its KeyARN.
 	Key awskms.IKey
+	// KinesisStream gets every change of the table, in no particular order and
+	// perhaps twice; none by default. DynamoDB writes with a service-linked role of
+	// its own, so nothing has to be granted; it keeps for 24 h what the stream turns
+	// away. A customer key of the stream has to let IAM policies of the account
+	// decide, as keys do by default.
+	KinesisStream awskinesis.IStream
+	// Tags of the table and its replicas, up to 50, besides those of the CDK's Tags;
+	// none by default. A key has 1 to 128 characters and doesn't begin with aws:, a
+	// value has up to 256.
+	Tags map[string]string
 	// RemovalPolicy of the table with its items; RETAIN by default. To delete it
 	// with its stack set DESTROY and NoDeletionProtection.
 	RemovalPolicy awscdk.RemovalPolicy
@@ -41,7 +50,11 @@ type Table struct {
 	name       *string
 	key        awskms.IKey
 	stream     bool
-	operations []string // that were granted: their system errors are watched
+	indexes    []string              // what follows the table's ARN in those of its indexes
+	settings   spec.Table            // empty for a table that is defined elsewhere
+	kinesis    bool                  // changes go to a Kinesis stream
+	policy     awsiam.PolicyDocument // once it is shared
+	operations []string              // that were granted: their system errors are watched
 }
 
 // New defines a table. It panics with a [*spec.Invalid] when a setting is
@@ -50,46 +63,65 @@ func New(scope constructs.Construct, id string, props Props) *Table {
 	this := constructs.NewConstruct(scope, jsii.String(id))
 	check := spec.At("")
 	check.Merge(props.Validate(""))
+	props.validate(this, check)
 	valid.Must(this, check)
 
 	settings := props.WithDefaults()
-	l2 := &awsdynamodb.TablePropsV2{
-		PartitionKey:                     text(settings.PartitionKey),
-		Billing:                          awsdynamodb.Billing_OnDemand(nil),
-		Encryption:                       awsdynamodb.TableEncryptionV2_AwsManagedKey(),
-		DeletionProtection:               jsii.Bool(!settings.NoDeletionProtection),
-		PointInTimeRecoverySpecification: &awsdynamodb.PointInTimeRecoverySpecification{PointInTimeRecoveryEnabled: jsii.Bool(!settings.NoPointInTimeRecovery)},
-		RemovalPolicy:                    removal.Or(props.RemovalPolicy),
+	l2 := awsdynamodb.NewTableV2(this, jsii.String("Resource"), props.l2(settings))
+	t := &Table{
+		construct: this, table: l2, name: l2.TableName(), stream: settings.Stream != spec.NoStream,
+		settings: settings, kinesis: !valid.Missing(props.KinesisStream),
 	}
-	if settings.SortKey != "" {
-		l2.SortKey = text(settings.SortKey)
+	if !valid.Missing(props.Key) {
+		t.key = props.Key
 	}
-	if settings.Stream != spec.NoStream {
-		l2.DynamoStream = awsdynamodb.StreamViewType(settings.Stream)
+	for _, x := range settings.GlobalIndexes {
+		t.addIndexes(x.Name)
 	}
-	if settings.TimeToLive != "" {
-		l2.TimeToLiveAttribute = jsii.String(settings.TimeToLive)
+	for _, x := range settings.LocalIndexes {
+		t.addIndexes(x.Name)
 	}
-	t := Of(awsdynamodb.NewTableV2(this, jsii.String("Resource"), l2))
-	t.construct, t.key, t.stream = this, props.Key, settings.Stream != spec.NoStream
-	if props.Key != nil {
-		// The CDK's own way to set a key fails at synthesis in a stack without a region.
-		t.Resource().AddPropertyOverride(jsii.String("Replicas.0.SSESpecification.KMSMasterKeyId"), props.Key.KeyArn())
-	}
+	t.render(props, l2)
 	return t
 }
 
-// Of takes a table that is defined elsewhere, by any construct or import.
-func Of(existing awsdynamodb.ITableV2) *Table {
-	valid.Need("table.Of", "existing", existing)
-	return &Table{
-		construct: existing, table: existing, name: existing.TableName(),
-		key: existing.EncryptionKey(), stream: existing.TableStreamArn() != nil,
+// validate checks what the collaborators and the stack make of the settings.
+func (props Props) validate(this constructs.Construct, c *spec.Check) {
+	c.Tags("Tags", props.Tags, spec.TableTagValue.Max)
+	keyed := !valid.Missing(props.Key)
+	if keyed && props.AWSOwnedKey {
+		c.Add("AWSOwnedKey", true, "a table has one key", "leave it or Key out")
 	}
-}
-
-func text(name string) *awsdynamodb.Attribute {
-	return &awsdynamodb.Attribute{Name: jsii.String(name), Type: awsdynamodb.AttributeType_STRING}
+	if valid.Missing(props.KinesisStream) && props.KinesisPrecision != "" {
+		c.Add("KinesisPrecision", string(props.KinesisPrecision), "it is that of records in a Kinesis stream", "set KinesisStream, or leave it out")
+	}
+	if len(props.Replicas) == 0 {
+		return
+	}
+	for i, r := range props.Replicas {
+		field := replicaField(i, "KeyARN")
+		switch {
+		case keyed && r.KeyARN == "":
+			c.Add(field, nil, "a table with a customer key has one in each of its regions", "set it to the ARN of a key in "+r.Region)
+		case !keyed && r.KeyARN != "":
+			c.Add(field, r.KeyARN, "a table has customer keys in all of its regions or in none", "set Key too, or leave it out")
+		}
+	}
+	home := *awscdk.Stack_Of(this).Region()
+	if spec.IsToken(home) {
+		return
+	}
+	area, _, _ := strings.Cut(home, "-")
+	for i, r := range props.Replicas {
+		if r.Region == home {
+			c.Add(replicaField(i, "Region"), r.Region, "the table itself is in that region", "leave it out")
+		} else if props.Consistency == spec.Strong && !strings.HasPrefix(r.Region, area+"-") {
+			c.Add(replicaField(i, "Region"), r.Region, "the regions of a strongly consistent table are all in the US, in Europe or in Asia Pacific, as this stack's, "+home, "choose another")
+		}
+	}
+	if props.WitnessRegion == home {
+		c.Add("WitnessRegion", props.WitnessRegion, "the table itself is in that region", "choose another")
+	}
 }
 
 // Construct is the node that holds everything defined here.
@@ -108,32 +140,99 @@ func (t *Table) Resource() awsdynamodb.CfnGlobalTable {
 	return nil
 }
 
+// Arn of the table.
+func (t *Table) Arn() *string { return t.table.TableArn() }
+
 // Name of the table, for a function's environment.
 func (t *Table) Name() *string { return t.name }
 
-// Grant allows exactly these actions ("dynamodb:UpdateItem") on the table, and
-// what the table's key needs for them.
+// Key that encrypts the table; nil for DynamoDB's own.
+func (t *Table) Key() awskms.IKey { return t.key }
+
+// Metric is one of the table's: CloudWatch's own words, such as
+// "ConsumedReadCapacityUnits" and "Sum".
+func (t *Table) Metric(name, statistic string) watch.Metric {
+	return watch.Metric{
+		Namespace: "AWS/DynamoDB", Name: name, Statistic: statistic,
+		Dimensions: map[string]*string{"TableName": t.Name()},
+	}
+}
+
+// IndexMetric is one of a global index's.
+func (t *Table) IndexMetric(index, name, statistic string) watch.Metric {
+	m := t.Metric(name, statistic)
+	m.Dimensions["GlobalSecondaryIndexName"] = jsii.String(index)
+	return m
+}
+
+// Grant allows exactly these actions ("dynamodb:UpdateItem") on the table, those
+// that read indexes (Query, Scan, PartiQLSelect) on its indexes too, and what the
+// table's key needs for them. Replicas aren't included: a function uses the copy
+// of its own region.
 func (t *Table) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant {
+	check := spec.At("")
+	allow.Check(check, "dynamodb", actions)
+	valid.Must(t.construct, check)
 	for _, a := range actions {
 		if op := strings.TrimPrefix(a, "dynamodb:"); !slices.Contains(t.operations, op) {
 			t.operations = append(t.operations, op)
 		}
 	}
 	grantKey(t.key, grantee, actions...)
-	return allow.On(grantee, []*string{t.table.TableArn()}, actions...)
+	arn := t.Arn()
+	grant := allow.On(grantee, []*string{arn}, actions...)
+	if reads := indexReads(actions); len(t.indexes) > 0 && len(reads) > 0 {
+		var arns []*string
+		for _, suffix := range t.indexes {
+			arns = append(arns, jsii.String(*arn+suffix))
+		}
+		grant = grant.Combine(allow.On(grantee, arns, reads...))
+	}
+	return grant
+}
+
+// GrantIndex allows exactly these actions ("dynamodb:Query") on one index, and what
+// the table's key needs for them.
+func (t *Table) GrantIndex(grantee awsiam.IGrantable, index string, actions ...string) awsiam.Grant {
+	check := spec.At("")
+	allow.Check(check, "dynamodb", actions)
+	if check.Err() == nil {
+		allow.Only(check, onIndexes, actions, "an index is only read")
+	}
+	if !slices.Contains(t.indexes, "/index/"+index) {
+		check.Add("index", index, "the table has no such index", "name one of its indexes")
+	}
+	valid.Must(t.construct, check)
+	grantKey(t.key, grantee, actions...)
+	return allow.On(grantee, []*string{jsii.String(*t.Arn() + "/index/" + index)}, actions...)
+}
+
+// onIndexes are the actions that read indexes.
+var onIndexes = []string{"dynamodb:PartiQLSelect", "dynamodb:Query", "dynamodb:Scan"}
+
+func indexReads(actions []string) (reads []string) {
+	for _, a := range actions {
+		if slices.Contains(onIndexes, a) {
+			reads = append(reads, a)
+		}
+	}
+	return reads
 }
 
 // grantKey lets a caller use the table's customer key as these actions need it:
 // DynamoDB encrypts and decrypts in the caller's name.
 func grantKey(key awskms.IKey, grantee awsiam.IGrantable, actions ...string) {
-	if key == nil {
-		return
+	if key != nil {
+		key.Grant(grantee, *jsii.Strings(keyUses(actions)...)...)
 	}
-	uses := jsii.Strings("kms:Decrypt", "kms:DescribeKey")
+}
+
+func keyUses(actions []string) []string {
+	uses := []string{"kms:Decrypt", "kms:DescribeKey"}
 	if slices.ContainsFunc(actions, writes) {
-		*uses = append(*uses, *jsii.Strings("kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")...)
+		uses = append(uses, "kms:Encrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo")
 	}
-	key.Grant(grantee, *uses...)
+	return uses
 }
 
 // writes tells whether an action stores items.
@@ -143,90 +242,4 @@ func writes(action string) bool {
 		return true
 	}
 	return false
-}
-
-// Changes is the table's change stream, as a consumer's source. It panics with a
-// [*spec.Invalid] when the table has none.
-func (t *Table) Changes() *Changes {
-	if !t.stream {
-		c := spec.At("")
-		c.Add("Stream", string(spec.NoStream), "a consumer reads the table's change stream", "set Stream to spec.NewAndOldImages or another view")
-		valid.Must(t.construct, c)
-	}
-	return &Changes{t}
-}
-
-// Changes is a table's change stream. It keeps a change for 24 hours.
-type Changes struct{ table *Table }
-
-// Arn of the change stream.
-func (c *Changes) Arn() *string { return c.table.table.TableStreamArn() }
-
-// Kind is spec.DynamoDB.
-func (c *Changes) Kind() spec.SourceKind { return spec.DynamoDB }
-
-// Retention is 24 h; DynamoDB fixes it.
-func (c *Changes) Retention() time.Duration { return spec.ChangeRetention }
-
-// Shards is 0: DynamoDB splits them as it likes.
-func (c *Changes) Shards() int { return 0 }
-
-// GrantRead allows what an event source mapping does with a change stream.
-func (c *Changes) GrantRead(grantee awsiam.IGrantable) awsiam.Grant {
-	// Lambda's own check names ListStreams among the four; it looks at this stream.
-	return c.Grant(grantee, "dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
-}
-
-// Incoming counts the table's writes, in write units.
-func (c *Changes) Incoming() watch.Metric {
-	return watch.Metric{
-		Namespace: "AWS/DynamoDB", Name: "ConsumedWriteCapacityUnits", Statistic: "Sum",
-		Dimensions: map[string]*string{"TableName": c.table.Name()},
-	}
-}
-
-// Grant allows exactly these actions ("dynamodb:GetRecords") on the change
-// stream, and to decrypt with the table's key.
-func (c *Changes) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant {
-	grantKey(c.table.key, grantee)
-	return allow.On(grantee, []*string{c.Arn()}, actions...)
-}
-
-// Signals of the table: throttling, and errors of DynamoDB itself on the
-// operations that were granted. Take them after the last Grant.
-func (t *Table) Signals() []watch.Signal {
-	throttled := func(name, metric, verb string) watch.Signal {
-		return watch.Signal{
-			Owner: t.construct, Name: name, Graph: "Throttled " + verb,
-			Metric:  watch.Metric{Namespace: "AWS/DynamoDB", Name: metric, Statistic: "Sum", Dimensions: map[string]*string{"TableName": t.Name()}},
-			From:    "a table on demand throttles only beyond twice its former peak, or 1,000 writes or 3,000 reads a second of one partition",
-			Why:     "DynamoDB turns " + verb + " away; consumers retry and fall behind.",
-			Do:      "Look for a hot partition key; else wait for the table to scale, or set warm throughput.",
-			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
-		}
-	}
-	signals := []watch.Signal{
-		throttled("WriteThrottled", "WriteThrottleEvents", "writes"),
-		throttled("ReadThrottled", "ReadThrottleEvents", "reads"),
-	}
-	if len(t.operations) == 0 {
-		return signals
-	}
-	// DynamoDB publishes SystemErrors per operation only: one sum over those in use.
-	sum := watch.Metric{Label: "SystemErrors"}
-	var terms []string
-	for i, op := range t.operations {
-		terms = append(terms, fmt.Sprintf("FILL(m%d, 0)", i))
-		sum.Using = append(sum.Using, watch.Metric{
-			Namespace: "AWS/DynamoDB", Name: "SystemErrors", Statistic: "Sum",
-			Dimensions: map[string]*string{"TableName": t.Name(), "Operation": jsii.String(op)},
-		})
-	}
-	sum.Expression = strings.Join(terms, " + ")
-	return append(signals, watch.Signal{
-		Owner: t.construct, Name: "SystemErrors", Graph: "DynamoDB's own errors", Metric: sum,
-		From: "AWS counts none on a healthy table", Why: "DynamoDB answered with HTTP 500; consumers retry.",
-		Do:      "Wait and watch the consumers' age; open a case with AWS if it lasts.",
-		Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
-	})
 }

@@ -314,9 +314,13 @@ func newAlarm(scope constructs.Construct, owner, name string, s Signal, actions 
 	m := s.Metric
 	switch {
 	case m.Expression != "":
-		queries := []any{&awscloudwatch.CfnAlarm_MetricDataQueryProperty{
+		query := &awscloudwatch.CfnAlarm_MetricDataQueryProperty{
 			Id: jsii.String("expression"), Expression: jsii.String(m.Expression), Label: jsii.String(m.Label), ReturnData: jsii.Bool(true),
-		}}
+		}
+		if len(m.Using) == 0 {
+			query.Period = jsii.Number(period) // a query (SELECT …) has no metrics to take it from
+		}
+		queries := []any{query}
 		for i, part := range m.Using {
 			queries = append(queries, &awscloudwatch.CfnAlarm_MetricDataQueryProperty{
 				Id: jsii.String(fmt.Sprintf("m%d", i)), ReturnData: jsii.Bool(false),

@@ -133,7 +133,7 @@ func TestExistingResourcesFit(t *testing.T) {
 	}
 	// A customer key on either side has to be usable by whoever reads or writes.
 	for role, want := range map[string][]string{
-		"Consumer": {"kms:Decrypt", "kms:GenerateDataKey", "kms:Encrypt", "kms:ReEncrypt*"},
+		"Consumer": {"kms:Decrypt", "kms:GenerateDataKey", "kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"},
 		"Delivery": {"kms:Decrypt", "kms:GenerateDataKey"},
 	} {
 		granted := map[string]bool{}
