@@ -26,6 +26,10 @@ import (
 // cgo, the function's operating system and architecture, the tag lambda.norpc.
 // Equal bytes also take an equal Go: the toolchain line of go.mod pins it.
 type Build struct {
+	// Dir is the root of the module that the packages belong to, relative to the
+	// root of the app's; the app's own by default. Packages that the app's module
+	// requires, or that share a go.work with it, don't need it.
+	Dir string
 	// Tags besides lambda.norpc.
 	Tags []string
 	// Ldflags are arguments of the linker besides -s -w, such as
@@ -60,6 +64,11 @@ var tag = regexp.MustCompile(`^[\pL\pN_.]+$`)
 
 // check notes every problem of b in c.
 func (b Build) check(c *spec.Check) {
+	if b.Dir != "" {
+		if info, err := os.Stat(located(b.Dir)); err != nil || !info.IsDir() {
+			c.Add("Code.Dir", b.Dir, "there is no such directory ("+located(b.Dir)+")", "set it to the directory of the module's go.mod")
+		}
+	}
 	for _, t := range b.Tags {
 		if !tag.MatchString(t) {
 			c.Add("Code.Tags", t, "a build tag is letters, digits, underscores and dots", "write each tag as an element of its own")
@@ -217,7 +226,9 @@ func (r run) goBuild(pkgs []string, dir string) error {
 		"-ldflags", strings.TrimSpace("-s -w -buildid= " + r.Ldflags), "-o", dir + string(filepath.Separator),
 	}, pkgs...)
 	cmd := exec.Command("go", args...)
-	cmd.Dir = r.root
+	if cmd.Dir = r.root; r.Dir != "" {
+		cmd.Dir = located(r.Dir)
+	}
 	cmd.Env = append(os.Environ(), "GOAMD64=v1", "GOARM64=v8.0")
 	for _, name := range slices.Sorted(maps.Keys(r.Env)) {
 		cmd.Env = append(cmd.Env, name+"="+r.Env[name])

@@ -315,6 +315,11 @@ func TestWorkspaces(t *testing.T) {
 		if made := build(t, map[string]gofunc.Code{"F": alone}); made["F"] == "" {
 			t.Error("GOWORK=off doesn't reach Go")
 		}
+		t.Chdir(filepath.Join(work, "app"))
+		alone = gofunc.Build{Dir: "../other", Env: map[string]string{"GOWORK": "off"}}.Package("./fn")
+		if made := build(t, map[string]gofunc.Code{"F": alone}); made["F"] == "" {
+			t.Error("not built in the module that Dir names")
+		}
 	})
 	t.Run("no module at all", func(t *testing.T) {
 		t.Chdir(t.TempDir())

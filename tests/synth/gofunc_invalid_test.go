@@ -95,6 +95,7 @@ func TestAFunctionRefusesBadSettings(t *testing.T) {
 		"a version":                              {code(gofunc.Package("example.com/fn@v1.2.3")), "Code"},
 		"a path of Windows":                      {code(gofunc.Package(`lambdas\fn`)), "Code"},
 		"a package of a token":                   {code(gofunc.Package(token)), "Code"},
+		"a module that isn't there":              {code(gofunc.Build{Dir: "../nowhere"}.Package("./fn")), "Code.Dir"},
 		"two tags in one":                        {code(gofunc.Build{Tags: []string{"a,b"}}.Package("./fn")), "Code.Tags"},
 		"a system of one's own":                  {code(gofunc.Build{Env: map[string]string{"GOOS": "plan9", "GOARCH": "arm", "CGO_ENABLED": "1"}}.Package("./fn")), "Code.Env Code.Env Code.Env"},
 		"a value in a name":                      {code(gofunc.Build{Env: map[string]string{"GOFLAGS=-v": ""}}.Package("./fn")), "Code.Env"},
