@@ -17,7 +17,7 @@ func main() { os.Exit(run()) }
 // run synthesizes the app. Constructs report bad settings and code that doesn't
 // compile as panics, like the CDK; only a mistake in this program shows its stack.
 func run() (code int) {
-	defer jsii.Close()
+	defer closeQuietly()
 	defer func() {
 		problem := recover()
 		if bug, ok := problem.(runtime.Error); ok {
@@ -32,4 +32,13 @@ func run() (code int) {
 	newShop(app, StackName)
 	app.Synth(nil)
 	return 0
+}
+
+// closeQuietly ends the CDK's process. jsii waits for it in two places at once,
+// and the one that comes second prints an alarming line that means nothing.
+func closeQuietly() {
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		os.Stderr = null
+	}
+	jsii.Close()
 }
