@@ -51,12 +51,19 @@ local: install ## Deploy the stack locally and keep it running until Ctrl-C
 	@go run ./cmd/millrace local up $(ARGS)
 
 .PHONY: test
-test: lint unit e2e ## Everything: lint, unit tests, goldens, import rules, the run end to end
+test: lint unit examples e2e ## Everything: lint, unit tests, goldens, import rules, the example, the run end to end
 
 .PHONY: unit
 unit: install ## Unit tests, goldens and import rules; no emulator
 	@# The CDK's own rules take most of a synthesis; make synth applies them, strictly.
 	CDK_VALIDATION=false go test $(NOT_E2E)
+
+.PHONY: examples
+examples: install synth ## The example app: vet, tests, and its functions out of a module cache
+	cd examples && go vet ./... && go tool -modfile=../tools/go.mod staticcheck ./...
+	@cd examples && if ! go mod tidy -diff; then echo 'go.mod or go.sum of the examples is not tidy; run go mod tidy in examples'; exit 1; fi
+	cd examples && CDK_VALIDATION=false go test ./...
+	CDK_VALIDATION=false go test ./tests/examples
 
 .PHONY: e2e
 e2e: install ## The stack on the emulator, end to end
@@ -82,16 +89,18 @@ fmt: ## Format the Go code
 .PHONY: golden
 golden: install ## Write the goldens anew; read their diff before you commit it
 	go test ./tests/synth -run Golden -update
-	@git --no-pager diff --stat -- tests/synth/testdata
+	cd examples && go test ./orders -update
+	@git --no-pager diff --stat -- tests/synth/testdata examples
 
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
 	go test ./lambdas/race -run '^$$' -fuzz FuzzParse -fuzztime 1m
 
 .PHONY: synth
-synth: install ## Synthesize the stack into build/cdk.out, the CDK's warnings as errors
+synth: install ## Synthesize the stack and the example below build, the CDK's warnings as errors
 	cdk synth --quiet --strict --output build/cdk.out $(ARGS)
 	cdk synth --quiet --strict --output build/cdk.local.out -c race:local=true
+	cd examples/orders && cdk synth --quiet --strict --output ../../build/cdk.examples.out
 
 .PHONY: bench
 bench: install ## Benchmarks

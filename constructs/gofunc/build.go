@@ -3,8 +3,10 @@ package gofunc
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,33 +18,92 @@ import (
 	"github.com/millrace/millrace/constructs/spec"
 )
 
-// Code is where a function's code comes from: make it with [Package].
-type Code struct{ pkg string }
-
-// Package is the main package of a Lambda function: an import path, or a path
-// that begins with "./" and is relative to the root of the module, whichever
-// directory the app runs in.
+// Build are settings of `go build`. The zero value is right for most functions;
+// [Package] uses it.
 //
-// All packages named so far are compiled by one `go build` when the first of
-// them is used, so name them together, before the first construct that uses one.
-func Package(pkg string) Code {
+// What can't be set is what makes equal code equal bytes on any machine
+// (-trimpath, no build id, no version control state) and what Lambda needs: no
+// cgo, the function's operating system and architecture, the tag lambda.norpc.
+// Equal bytes also take an equal Go: the toolchain line of go.mod pins it.
+type Build struct {
+	// Dir is the root of the module that the packages belong to, relative to the
+	// root of the app's; the app's own by default. Packages that the app's module
+	// requires, or that share a go.work with it, don't need it.
+	Dir string
+	// Tags besides lambda.norpc.
+	Tags []string
+	// Ldflags are arguments of the linker besides -s -w, such as
+	// "-X main.version=1.2.3".
+	Ldflags string
+	// Env are environment variables of `go build`, besides those of the app: GOFLAGS,
+	// GOEXPERIMENT, GOPRIVATE, GOPROXY, GOWORK, GOAMD64, GOARM64, …
+	Env map[string]string
+}
+
+// fixed are the variables of go build that follow from the function.
+var fixed = []string{"CGO_ENABLED", "GOOS", "GOARCH"}
+
+// Package is a main package that is compiled with these settings: an import path,
+// or a path that begins with "./" or "../" and is relative to the root of the
+// module that the app runs in (or, outside of modules, of its go.work).
+func (b Build) Package(pkg string) Code {
 	packages.Lock()
 	defer packages.Unlock()
-	if pkg != "" && !slices.Contains(packages.named, pkg) {
-		packages.named = append(packages.named, pkg)
+	b.Tags, b.Env = slices.Clone(b.Tags), maps.Clone(b.Env)
+	key, _ := json.Marshal(b) // strings only: can't fail
+	code := Code{pkg: pkg, build: b, settings: string(key)}
+	root, err := projectRoot() // an error is told when the code is used
+	if name := (name{pkg, code.settings, root}); err == nil && pkg != "" && !slices.Contains(packages.named, name) {
+		packages.named = append(packages.named, name)
 	}
-	return Code{pkg}
+	return code
+}
+
+// tag is what Go takes as a build tag.
+var tag = regexp.MustCompile(`^[\pL\pN_.]+$`)
+
+// check notes every problem of b in c.
+func (b Build) check(c *spec.Check) {
+	if b.Dir != "" {
+		if info, err := os.Stat(located(b.Dir)); err != nil || !info.IsDir() {
+			c.Add("Code.Dir", b.Dir, "there is no such directory ("+located(b.Dir)+")", "set it to the directory of the module's go.mod")
+		}
+	}
+	for _, t := range b.Tags {
+		if !tag.MatchString(t) {
+			c.Add("Code.Tags", t, "a build tag is letters, digits, underscores and dots", "write each tag as an element of its own")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Env)) {
+		switch {
+		case name == "" || strings.ContainsAny(name, "=\x00"):
+			c.Add("Code.Env", name, "an environment variable has a name without =", "put what follows = into the value")
+		case slices.Contains(fixed, name):
+			c.Add("Code.Env", name, "it follows from the function: Linux without cgo, and its Architecture", "leave it out; set Architecture to change the processor")
+		case spec.IsToken(b.Env[name]):
+			c.Add("Code.Env."+name, "a token", "code is compiled before a token has its value", "pass it in the function's Environment")
+		}
+	}
+	if spec.IsToken(b.Ldflags) {
+		c.Add("Code.Ldflags", "a token", "code is linked before a token has its value", "pass it in the function's Environment")
+	}
 }
 
 // packages are those named in this process, and the binaries made of them.
 var packages struct {
 	sync.Mutex
-	named []string
+	named []name
 	built map[target]string // directory that holds the bootstrap
 }
 
+// name is a package that was named, and the module in which it was.
+type name struct{ pkg, settings, root string }
+
 // target is one binary.
-type target struct{ pkg, out, goos, goarch string }
+type target struct {
+	name
+	out, goos, goarch string
+}
 
 // BuildError is a failed `go build`; its text is Go's own.
 type BuildError struct {
@@ -55,14 +116,27 @@ func (e *BuildError) Error() string {
 	return "go build " + strings.Join(e.Packages, " ") + " failed:\n" + strings.TrimSpace(e.Output)
 }
 
-// build compiles pkg, and with it every package named so far that isn't compiled
-// yet, below out, and returns the directory that holds pkg's bootstrap.
-func build(pkg, out, goos string, arch spec.Architecture) (string, error) {
+// run is one `go build`: packages of equal settings, by the name of their binary.
+type run struct {
+	target
+	Build
+}
+
+// compile compiles code, and with it every package named so far that has equal
+// settings and isn't compiled yet, below out. It returns the directory that holds
+// code's bootstrap.
+func compile(code Code, out, goos string, arch spec.Architecture) (string, error) {
 	packages.Lock()
 	defer packages.Unlock()
-	goarch := map[spec.Architecture]string{spec.ARM64: "arm64", spec.X86: "amd64"}[arch]
-	want := target{pkg, out, goos, goarch}
-	if dir, ok := packages.built[want]; ok {
+	root, err := projectRoot()
+	if err != nil {
+		return "", err
+	}
+	if out, err = filepath.Abs(out); err != nil {
+		return "", err
+	}
+	r := run{target{name{code.pkg, code.settings, root}, out, goos, goarch(arch)}, code.build}
+	if dir, ok := packages.built[r.target]; ok {
 		return dir, nil
 	}
 	if packages.built == nil {
@@ -71,93 +145,137 @@ func build(pkg, out, goos string, arch spec.Architecture) (string, error) {
 
 	// A binary is named after its package's last element, so packages that share
 	// one can't share a run.
-	run, names := []string{pkg}, []string{binary(pkg)}
+	together, names := []string{code.pkg}, []string{binary(code.pkg)}
 	for _, other := range packages.named {
-		_, done := packages.built[target{other, out, goos, goarch}]
-		if !done && other != pkg && !slices.Contains(names, binary(other)) {
-			run, names = append(run, other), append(names, binary(other))
+		_, done := packages.built[r.of(other.pkg)]
+		if !done && other.settings == code.settings && other.root == root && other.pkg != code.pkg && !slices.Contains(names, binary(other.pkg)) {
+			together, names = append(together, other.pkg), append(names, binary(other.pkg))
 		}
 	}
-	dir := filepath.Join(out, "functions", goos+"_"+goarch)
-	bin := filepath.Join(dir, "bin")
-	if err := goBuild(run, bin, goos, goarch); err != nil {
-		// Another package may be the broken one; report pkg's own state.
+	err = r.build(together)
+	if _, built := packages.built[r.target]; !built && len(together) > 1 {
+		// Another package may be the broken one, or the name of this one's binary be
+		// another than expected: report this one's own state.
 		var broken *BuildError
-		if len(run) == 1 || !errors.As(err, &broken) {
+		if err != nil && !errors.As(err, &broken) {
 			return "", err
 		}
-		run, names = run[:1], names[:1]
-		if err := goBuild(run, bin, goos, goarch); err != nil {
-			return "", err
-		}
+		err = r.build(together[:1])
 	}
-	for i, p := range run {
+	return packages.built[r.target], err
+}
+
+// of is the target of another package in the same run.
+func (r run) of(pkg string) target {
+	t := r.target
+	t.pkg = pkg
+	return t
+}
+
+// build compiles pkgs by one call of Go, and notes each that came out.
+func (r run) build(pkgs []string) error {
+	dir := filepath.Join(r.out, "functions", r.goos+"_"+r.goarch)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	bin, err := os.MkdirTemp(dir, "bin")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(bin)
+	if err := r.goBuild(pkgs, bin); err != nil {
+		return err
+	}
+	for _, pkg := range pkgs {
+		file := filepath.Join(bin, binary(pkg))
+		if info, err := os.Stat(file); err != nil || info.IsDir() {
+			made, _ := filepath.Glob(filepath.Join(bin, "*"))
+			switch {
+			case len(pkgs) > 1:
+				continue // compile tries it by itself, when it is needed
+			case len(made) != 1:
+				return &BuildError{pkgs, fmt.Sprintf("it made %d files for one package: %q", len(made), made)}
+			}
+			file = made[0]
+		}
 		// One folder per package: the asset is the folder, its one file must be
 		// called bootstrap. The hash tells packages of one name apart; there is no
 		// dot, as the CDK would take what follows it for a file's extension.
-		folder := filepath.Join(dir, fmt.Sprintf("%s-%x", strings.ReplaceAll(names[i], ".", "_"), sha256.Sum256([]byte(p)))[:len(names[i])+9])
+		hash := sha256.Sum256([]byte(pkg + "\x00" + r.settings + "\x00" + r.root))
+		folder := filepath.Join(dir, fmt.Sprintf("%s-%x", strings.ReplaceAll(binary(pkg), ".", "_"), hash[:4]))
 		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return "", err
+			return err
 		}
-		if err := os.Rename(filepath.Join(bin, names[i]), filepath.Join(folder, "bootstrap")); err != nil {
-			return "", err
+		bootstrap := filepath.Join(folder, "bootstrap")
+		// Lambda's own user starts it: a strict umask must not reach it.
+		if err := errors.Join(os.Rename(file, bootstrap), os.Chmod(bootstrap, 0o755)); err != nil {
+			return err
 		}
-		packages.built[target{p, out, goos, goarch}] = folder
+		packages.built[r.of(pkg)] = folder
 	}
-	return packages.built[want], nil
+	return nil
 }
 
 // goBuild is the one place where Go is run. Its output doesn't depend on the
 // machine, the directory or the version control state, so that equal code is an
 // equal asset everywhere.
-func goBuild(pkgs []string, dir, goos, goarch string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	root, err := moduleRoot()
-	if err != nil {
-		return err
-	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return err
-	}
+func (r run) goBuild(pkgs []string, dir string) error {
 	args := append([]string{
-		"build", "-trimpath", "-buildvcs=false", "-tags", "lambda.norpc",
-		"-ldflags", "-s -w -buildid=", "-o", dir + string(filepath.Separator),
+		"build", "-trimpath", "-buildvcs=false",
+		"-tags", strings.Join(append([]string{"lambda.norpc"}, r.Tags...), ","),
+		"-ldflags", strings.TrimSpace("-s -w -buildid= " + r.Ldflags), "-o", dir + string(filepath.Separator),
 	}, pkgs...)
 	cmd := exec.Command("go", args...)
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+goos, "GOARCH="+goarch, "GOAMD64=v1", "GOARM64=v8.0")
+	if cmd.Dir = r.root; r.Dir != "" {
+		cmd.Dir = located(r.Dir)
+	}
+	cmd.Env = append(os.Environ(), "GOAMD64=v1", "GOARM64=v8.0")
+	for _, name := range slices.Sorted(maps.Keys(r.Env)) {
+		cmd.Env = append(cmd.Env, name+"="+r.Env[name])
+	}
+	cmd.Env = append(cmd.Env, "CGO_ENABLED=0", "GOOS="+r.goos, "GOARCH="+r.goarch)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Run(); err != nil {
-		if output.Len() == 0 {
-			fmt.Fprintln(&output, err)
-		}
-		return &BuildError{pkgs, output.String()}
+	err := cmd.Run()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return &BuildError{pkgs, "there is no go in PATH: functions are compiled with the Go that go.mod asks for; install it, put it in PATH, or pass what is compiled already to gofunc.Prebuilt"}
+	case err == nil:
+		return nil
+	case output.Len() == 0:
+		fmt.Fprintln(&output, err)
+	case tooOld.Match(output.Bytes()):
+		fmt.Fprintln(&output, "\nGo is older than the code needs: install that version, or let Go fetch it by itself with GOTOOLCHAIN=auto")
 	}
-	return nil
+	return &BuildError{pkgs, output.String()}
 }
 
-// moduleRoot is the nearest directory upwards that has a go.mod.
-func moduleRoot() (string, error) {
+// tooOld is what Go says to a go.mod, go.work or dependency that needs a newer one.
+var tooOld = regexp.MustCompile(`requires go >= |invalid go version '`)
+
+// projectRoot is the nearest directory upwards that has a go.mod, or a go.work
+// outside of modules. In a module, Go finds the go.work that it belongs to.
+func projectRoot() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for dir := start; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
+		for _, name := range []string{"go.mod", "go.work"} {
+			if info, err := os.Stat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
+				return dir, nil
+			}
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("no go.mod in %s or above: run the app inside its Go module", start)
+			return "", fmt.Errorf("no go.mod or go.work in %s or above: run the app inside its Go module", start)
 		}
 	}
 }
 
 var majorVersion = regexp.MustCompile(`^v([2-9]|[1-9][0-9]+)$`)
 
-// binary is the name that go build gives to a main package's binary.
+// binary is the name that go build gives to a main package's binary, as far as
+// its path tells.
 func binary(pkg string) string {
 	parts := strings.Split(strings.TrimRight(filepath.ToSlash(pkg), "/"), "/")
 	name := parts[len(parts)-1]
@@ -166,4 +284,11 @@ func binary(pkg string) string {
 		name = parts[len(parts)-2]
 	}
 	return name
+}
+
+func goarch(arch spec.Architecture) string {
+	if arch == spec.X86 {
+		return "amd64"
+	}
+	return "arm64"
 }

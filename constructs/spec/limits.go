@@ -48,6 +48,17 @@ var (
 
 	FunctionMemory  = Limit[int]{128, 10_240, "Lambda takes 128 to 10,240 MB"}
 	FunctionTimeout = Limit[time.Duration]{time.Second, 900 * time.Second, "Lambda ends an invocation after 15 minutes at most"}
+	// FunctionStorage is in MB.
+	FunctionStorage     = Limit[int]{512, 10_240, "Lambda gives /tmp 512 to 10,240 MB"}
+	FunctionDescription = Limit[int]{0, 256, "CreateFunction Description, in characters"}
+	// FunctionConcurrency has no upper end of its own.
+	FunctionConcurrency = Limit[int]{0, math.MaxInt32, "PutFunctionConcurrency ReservedConcurrentExecutions, at most the account's quota less 100; spec.Zero stops the function"}
+	// FunctionEnvironment and FunctionCode are in bytes.
+	FunctionEnvironment    = Limit[int]{0, 4_096, "Lambda takes 4 KB of environment variables, measured as JSON"}
+	FunctionCode           = Limit[int64]{1, 250 << 20, "Lambda takes 250 MB of code and layers, unzipped"}
+	FunctionLayers         = Limit[int]{0, 5, "Lambda takes five layers"}
+	FunctionSubnets        = Limit[int]{1, 16, "VpcConfig SubnetIds"}
+	FunctionSecurityGroups = Limit[int]{0, 5, "VpcConfig SecurityGroupIds"}
 
 	BatchSize             = Limit[int]{1, 10_000, "CreateEventSourceMapping BatchSize"}
 	BatchingWindow        = Limit[time.Duration]{0, 300 * time.Second, "CreateEventSourceMapping MaximumBatchingWindowInSeconds"}

@@ -63,11 +63,14 @@ func (t *template) only(tb testing.TB, name string) (string, resource) {
 	panic("unreachable")
 }
 
+// cdkJSON is found from any directory that a test may run its app in.
+var cdkJSON, _ = filepath.Abs("../../cdk.json")
+
 // newApp is an app with the feature flags of cdk.json. Functions aren't compiled
 // unless bundling is set.
 func newApp(tb testing.TB, bundling bool) awscdk.App {
 	tb.Helper()
-	file, err := os.ReadFile("../../cdk.json")
+	file, err := os.ReadFile(cdkJSON)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -94,6 +97,12 @@ func synthRace(tb testing.TB, config race.Config) *template {
 func synth(tb testing.TB, app awscdk.App, stack string) *template {
 	tb.Helper()
 	app.Synth(nil)
+	return readTemplate(tb, app, stack)
+}
+
+// readTemplate reads the template of the stack of that name, once it is synthesized.
+func readTemplate(tb testing.TB, app awscdk.App, stack string) *template {
+	tb.Helper()
 	text, err := os.ReadFile(filepath.Join(*app.Outdir(), stack+".template.json"))
 	if err != nil {
 		tb.Fatal(err)

@@ -17,18 +17,30 @@ func New(scope constructs.Construct, id, service string) awsiam.Role {
 }
 
 // Accept records why the role's own policy is as it is, with further findings.
-// Call it after the first grant, which defines the policy; a role that was
-// imported has none.
+// Call it after the first grant, which defines the policy; a role whose policies
+// can't be changed has none.
 func Accept(role awsiam.IRole, findings ...accept.Finding) {
-	child := role.Node().TryFindChild(jsii.String("DefaultPolicy"))
-	if child == nil {
-		return
-	}
-	policy, ok := child.Node().DefaultChild().(awsiam.CfnPolicy)
-	if !ok {
+	policy := policyOf(role)
+	if policy == nil {
 		return
 	}
 	accept.On(policy, append(findings, accept.Because(
 		"The policy belongs to this one role and is deleted with it; as a managed policy it could be attached elsewhere.",
 		"NIST.800.53.R5-IAMNoInlinePolicy"))...)
+}
+
+// policyOf is the policy that grants to role end in, or nil.
+func policyOf(role awsiam.IRole) awsiam.CfnPolicy {
+	if child := role.Node().TryFindChild(jsii.String("DefaultPolicy")); child != nil {
+		policy, _ := child.Node().DefaultChild().(awsiam.CfnPolicy)
+		return policy
+	}
+	// The CDK gives the policy of an imported role a name of its own.
+	for _, child := range *role.Node().Children() {
+		if policy, ok := child.(awsiam.Policy); ok {
+			cfn, _ := policy.Node().DefaultChild().(awsiam.CfnPolicy)
+			return cfn
+		}
+	}
+	return nil
 }
