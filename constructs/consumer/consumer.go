@@ -5,7 +5,6 @@ package consumer
 
 import (
 	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -136,9 +135,7 @@ func New(scope constructs.Construct, id string, props Props) *Consumer {
 	}
 	grants = append(grants, c.source.GrantRead(c.GrantPrincipal()))
 	if props.Alias != "" || props.Rollout != nil {
-		c.alias = awslambda.NewAlias(this, jsii.String("Alias"), &awslambda.AliasProps{
-			AliasName: jsii.String(orLive(props.Alias)), Version: c.function.Function().CurrentVersion(),
-		})
+		c.alias = c.function.Alias(orLive(props.Alias))
 	}
 	if props.Rollout != nil {
 		c.rolling = newRollout(this, c.alias, *props.Rollout)
@@ -169,20 +166,14 @@ func check(props Props, from spec.Source, function gofunc.Props) *spec.Check {
 	if !valid.Missing(props.FilterKey) && len(props.Filters) == 0 {
 		c.Add("FilterKey", "a key", "there are no Filters to encrypt", "leave it out, or set Filters")
 	}
-	if !spec.IsToken(props.Alias) && props.Alias != "" && !aliasName.MatchString(props.Alias) || onlyDigits.MatchString(props.Alias) {
-		c.Add("Alias", props.Alias, "an alias has 1 to 128 letters, digits, hyphens and underscores, and isn't a number", `name it like "live"`)
+	if props.Alias != "" {
+		gofunc.CheckAlias(c, props.Alias)
 	}
 	if props.Rollout != nil {
 		c.Merge(props.Rollout.Validate(""))
 	}
 	return c
 }
-
-// What Lambda takes as an alias's name.
-var (
-	aliasName  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
-	onlyDigits = regexp.MustCompile(`^[0-9]+$`)
-)
 
 func orLive(alias string) string {
 	if alias == "" {

@@ -282,17 +282,22 @@ func (f *Function) Alias(name string) awslambda.Alias {
 	if alias, ok := f.aliases[name]; ok {
 		return alias
 	}
-	if !aliasName.MatchString(name) || onlyDigits.MatchString(name) {
-		check := spec.At("")
-		check.Add("Alias", name, "an alias has 1 to 128 letters, digits, hyphens and underscores, and not digits alone", "rename it")
-		valid.Must(f.construct, check)
-	}
+	check := spec.At("")
+	CheckAlias(check, name)
+	valid.Must(f.construct, check)
 	// An alias is its name: another name is another resource, and ids tell the
 	// aliases of one function apart.
 	f.aliases[name] = awslambda.NewAlias(f.construct, jsii.String("Alias-"+name), &awslambda.AliasProps{
 		AliasName: jsii.String(name), Version: f.Version(),
 	})
 	return f.aliases[name]
+}
+
+// CheckAlias notes a problem when Lambda wouldn't take name for an alias.
+func CheckAlias(c *spec.Check, name string) {
+	if !aliasName.MatchString(name) || onlyDigits.MatchString(name) {
+		c.Add("Alias", name, "an alias has 1 to 128 letters, digits, hyphens and underscores, and not digits alone", `name it like "live"`)
+	}
 }
 
 var (

@@ -258,6 +258,16 @@ func (s Consumer) ValidateWith(path string, from Source, f Function) error {
 		c.Add("Timeout", timeout, fmt.Sprintf("a batch may hold all that arrives in the batching window of %s, or %d records at a millisecond each, and a function that is slower falls behind",
 			plain(d.BatchingWindow), d.BatchSize), "set it to at least "+plain(least)+", or lower BatchingWindow or BatchSize")
 	}
+	if reserved := f.WithDefaults().ReservedConcurrency; reserved != Forever {
+		at, shards := d.ParallelizationFactor*max(from.Shards, 1), "one shard at least"
+		if from.Shards > 0 {
+			shards = fmt.Sprintf("%d shards", from.Shards)
+		}
+		if reserved < at {
+			c.Add("ReservedConcurrency", reserved, fmt.Sprintf("%s with ParallelizationFactor %d want %d invocations at once; the others are throttled and their shards fall behind", shards, d.ParallelizationFactor, at),
+				fmt.Sprintf("set it to at least %d, or leave it out; to stop the consumer, set Disabled", at))
+		}
+	}
 	if d.MaximumRecordAge == Forever {
 		if all := timeout * time.Duration(d.MaximumRetryAttempts+1); all >= from.Retention {
 			c.Add("MaximumRetryAttempts", d.MaximumRetryAttempts, fmt.Sprintf("with a timeout of %s they can last %s, longer than the source keeps the records (%s), which would be lost",

@@ -330,7 +330,13 @@ func TestAConsumerRefusesWhatAWSWould(t *testing.T) {
 		"a timeout under the window": {of(func(_ constructs.Construct, p *consumer.Props) {
 			p.BatchingWindow, p.Timeout = time.Minute, 30*time.Second
 		}), "Timeout"},
-		"a timeout too short for the batch": {of(func(_ constructs.Construct, p *consumer.Props) { p.BatchSize, p.Timeout = 10_000, 5*time.Second }), "Timeout"},
+		"a timeout too short for the batch":  {of(func(_ constructs.Construct, p *consumer.Props) { p.BatchSize, p.Timeout = 10_000, 5*time.Second }), "Timeout"},
+		"too little concurrency for a shard": {of(func(_ constructs.Construct, p *consumer.Props) { p.ParallelizationFactor, p.ReservedConcurrency = 4, 3 }), "ReservedConcurrency"},
+		"no concurrency at all":              {of(func(_ constructs.Construct, p *consumer.Props) { p.ReservedConcurrency = spec.Zero }), "ReservedConcurrency"},
+		"too little concurrency for the shards": {of(func(s constructs.Construct, p *consumer.Props) {
+			p.Source = stream.New(s, "Four", stream.Props{Stream: spec.Stream{Mode: spec.Provisioned, Shards: 4}})
+			p.ParallelizationFactor, p.ReservedConcurrency = 5, 19
+		}), "ReservedConcurrency"},
 		"a FIFO queue for failures": {of(func(s constructs.Construct, p *consumer.Props) {
 			p.OnFailure = consumer.SQS{Queue: awssqs.NewQueue(s, jsii.String("Q"), &awssqs.QueueProps{Fifo: jsii.Bool(true)})}
 		}), "OnFailure.Queue"},
