@@ -107,7 +107,7 @@ func New(scope constructs.Construct, id string, props Props) *Consumer {
 
 	c := &Consumer{construct: this, source: props.Source, failures: props.Failures, settings: props.Consumer.WithDefaults(retention)}
 	if c.failures == nil {
-		c.failures = bucket.New(this, "Failures", props.RemovalPolicy)
+		c.failures = bucket.New(this, "Failures", bucket.Props{RemovalPolicy: props.RemovalPolicy})
 	}
 	function.Environment = map[string]*string{FailureBucketVariable: c.failures.BucketName()}
 	maps.Copy(function.Environment, props.Environment)

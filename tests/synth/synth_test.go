@@ -34,6 +34,7 @@ type template struct {
 type resource struct {
 	Type                string
 	Properties          map[string]any
+	Metadata            map[string]any
 	DependsOn           []string
 	DeletionPolicy      string
 	UpdateReplacePolicy string
@@ -94,7 +95,13 @@ func synthRace(tb testing.TB, config race.Config) *template {
 func synth(tb testing.TB, app awscdk.App, stack string) *template {
 	tb.Helper()
 	app.Synth(nil)
-	text, err := os.ReadFile(filepath.Join(*app.Outdir(), stack+".template.json"))
+	return load(tb, filepath.Join(*app.Outdir(), stack+".template.json"))
+}
+
+// load reads a template.
+func load(tb testing.TB, file string) *template {
+	tb.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		tb.Fatal(err)
 	}

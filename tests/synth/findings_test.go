@@ -1,0 +1,464 @@
+package synth
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+	"github.com/cdklabs/cdk-nag-go/cdknag/v2"
+
+	"github.com/millrace/millrace/stacks/race"
+)
+
+// templates is for the checkers that read files: `make lint` runs them over it.
+var templates = flag.String("templates", "", "directory to write the template of every checked stack to")
+
+// pending are findings that are being answered: the rule, and where. Each has to
+// be found still, or it is taken out.
+var pending = map[string]string{
+	"Serverless-LambdaDLQ":             "gofunc",
+	"Serverless-LambdaTracing":         "gofunc",
+	"NIST.800.53.R5-LambdaConcurrency": "gofunc",
+	"NIST.800.53.R5-LambdaDLQ":         "gofunc",
+	"NIST.800.53.R5-LambdaInsideVPC":   "gofunc",
+	"NIST.800.53.R5-SNSEncryptedKMS":   "watch",
+	"Serverless-SNSRedrivePolicy":      "watch",
+	"AwsSolutions-KDS3":                "stream",
+	"AwsSolutions-IAM5[Resource::<UpdateStandingsFailuresD0D70D87.Arn>/aws/lambda/*]": "consumer",
+	"AwsSolutions-IAM5[Resource::<UpdateStandingsFailuresD0D70D87.Arn>/rejected/*]":   "consumer",
+}
+
+// pendingFiles are those of the checkers that read files, by their ids.
+var pendingFiles = map[string]bool{"CKV_AWS_26": true, "CKV_AWS_115": true, "CKV_AWS_116": true, "CKV_AWS_117": true, "CKV_AWS_173": true}
+
+// packs of cdk-nag, by the name that begins their rules.
+var packs = map[string]func(*cdknag.NagPackProps) awscdk.IAspect{
+	"AwsSolutions":   func(p *cdknag.NagPackProps) awscdk.IAspect { return cdknag.NewAwsSolutionsChecks(p) },
+	"Serverless":     func(p *cdknag.NagPackProps) awscdk.IAspect { return cdknag.NewServerlessChecks(p) },
+	"NIST.800.53.R5": func(p *cdknag.NagPackProps) awscdk.IAspect { return cdknag.NewNIST80053R5Checks(p) },
+}
+
+// checked are the stacks that no checker finds anything in: the race as it is
+// deployed, and each construct with all that can be set of it.
+func checked() map[string]func(awscdk.App) {
+	all := map[string]func(awscdk.App){}
+	for _, name := range []string{"default", "provisioned"} {
+		all["race-"+name] = func(app awscdk.App) { race.New(app, configs[name]) }
+	}
+	for name, build := range fullest {
+		all[name] = func(app awscdk.App) {
+			build(awscdk.NewStack(app, jsii.String("Fullest"), &awscdk.StackProps{Description: jsii.String("every setting of " + name)}))
+		}
+	}
+	return all
+}
+
+// line of cdk-nag's report.
+type line struct{ RuleID, ResourceID, Compliance, ExceptionReason string }
+
+// report is what the checkers of the CDK say of an app.
+type report struct {
+	// open findings, one a line: where, which, and what it says.
+	open []string
+	// suppressed is cdk-nag's account of what was found and accepted.
+	suppressed []line
+	// template of the app's only stack, and the paths of its resources.
+	template *template
+	paths    map[string]string
+}
+
+// check synthesizes what build defines, under every pack of cdk-nag and, unless
+// CDK_VALIDATION is false, under the CDK's own rules.
+func check(t *testing.T, build func(awscdk.App), ignore cdknag.INagSuppressionIgnore) report {
+	t.Helper()
+	app := newApp(t, false)
+	build(app)
+	for _, pack := range packs {
+		awscdk.Aspects_Of(app).Add(pack(&cdknag.NagPackProps{
+			Reports: jsii.Bool(true), ReportFormats: &[]cdknag.NagReportFormat{cdknag.NagReportFormat_JSON},
+			SuppressionIgnoreCondition: ignore,
+		}), nil)
+	}
+	dir := *app.Outdir()
+	func() {
+		// Where something is found the synthesis fails, after the reports were written.
+		defer func() {
+			if problem := recover(); problem != nil && !strings.Contains(fmt.Sprint(problem), "alidation failed") {
+				panic(problem)
+			}
+		}()
+		app.Synth(nil)
+	}()
+
+	var r report
+	for name := range packs {
+		found, _ := filepath.Glob(filepath.Join(dir, name+"-*-NagReport.json"))
+		if len(found) != 1 {
+			t.Fatalf("%d reports of %s: cdk-nag didn't run", len(found), name)
+		}
+		var lines struct{ Lines []line }
+		decode(t, found[0], &lines)
+		for _, l := range lines.Lines {
+			if l.Compliance == "Suppressed" {
+				r.suppressed = append(r.suppressed, l)
+			}
+		}
+	}
+	var validation struct {
+		PluginReports []struct {
+			Violations []struct {
+				RuleName, Description string
+				ViolatingConstructs   []struct{ ConstructPath string }
+			}
+		}
+	}
+	decode(t, filepath.Join(dir, "validation-report.json"), &validation)
+	for _, plugin := range validation.PluginReports {
+		for _, v := range plugin.Violations {
+			for _, where := range v.ViolatingConstructs {
+				rule := v.RuleName + ": "
+				if strings.HasPrefix(rule, "Annotation::") {
+					rule = "" // cdk-nag's own is in its text
+				}
+				r.open = append(r.open, where.ConstructPath+": "+rule+strings.TrimSpace(v.Description))
+			}
+		}
+	}
+	slices.Sort(r.open)
+	found, _ := filepath.Glob(filepath.Join(dir, "*.template.json"))
+	if len(found) != 1 {
+		t.Fatalf("want one stack, got %v", found)
+	}
+	r.template = load(t, found[0])
+	r.paths = map[string]string{}
+	var metadata map[string][]struct {
+		Type string
+		Data any
+	}
+	decode(t, strings.TrimSuffix(found[0], ".template.json")+".metadata.json", &metadata)
+	for path, entries := range metadata {
+		for _, e := range entries {
+			if id, ok := e.Data.(string); ok && e.Type == "aws:cdk:logicalId" {
+				r.paths[id] = strings.TrimPrefix(path, "/")
+			}
+		}
+	}
+	return r
+}
+
+func decode(tb testing.TB, file string, into any) {
+	tb.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		tb.Fatalf("%s: %v", file, err)
+	}
+}
+
+// acceptance is a finding that a template's metadata accepts.
+type acceptance struct {
+	resource   string // logical id
+	id, reason string
+	parts      []string // of a finding of cdk-nag, where only these are accepted
+}
+
+// acceptances are all of a template, cdk-nag's, checkov's and cfn-lint's.
+func acceptances(t *template) []acceptance {
+	var all []acceptance
+	for _, id := range slices.Sorted(maps.Keys(t.Resources)) {
+		metadata := t.Resources[id].Metadata
+		for _, rule := range list(at(metadata, "cdk_nag", "rules_to_suppress")) {
+			a := acceptance{resource: id}
+			a.id, _ = at(rule, "id").(string)
+			a.reason, _ = at(rule, "reason").(string)
+			for _, p := range list(at(rule, "applies_to")) {
+				if regex, ok := at(p, "regex").(string); ok {
+					p = regex
+				}
+				a.parts = append(a.parts, p.(string))
+			}
+			all = append(all, a)
+		}
+		for _, rule := range list(at(metadata, "checkov", "skip")) {
+			a := acceptance{resource: id}
+			a.id, _ = at(rule, "id").(string)
+			a.reason, _ = at(rule, "comment").(string)
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// Zero unexplained findings: cdk-nag's three packs, and the CDK's own rules where
+// they aren't switched off, over every checked stack.
+func TestNothingIsFoundThatIsNotAccepted(t *testing.T) {
+	seen := map[string]bool{}
+	for name, build := range checked() {
+		t.Run(name, func(t *testing.T) {
+			r := check(t, build, nil)
+			for _, finding := range r.open {
+				_, rule, _ := strings.Cut(finding, ": ")
+				rule, _, _ = strings.Cut(rule, ": ")
+				if seen[rule] = true; pending[rule] == "" {
+					t.Error(finding)
+				}
+			}
+			for _, stale := range unneeded(r) {
+				t.Error(stale)
+			}
+			if *templates != "" {
+				write(t, filepath.Join(*templates, name+".template.json"), r.template)
+			}
+			if golden, ok := strings.CutPrefix(name, "race-"); ok && !*update {
+				want, err := os.ReadFile(filepath.Join("testdata", golden+".template.json"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := redact(t, r.template.raw); string(got) != string(want) {
+					t.Error("the template isn't the golden one: a checker changes what it looks at")
+				}
+			}
+		})
+	}
+	for rule := range pending {
+		if !seen[rule] && !t.Failed() {
+			t.Errorf("%s isn't found any more: take it out of pending", rule)
+		}
+	}
+}
+
+// unneeded are acceptances of what cdk-nag doesn't find.
+func unneeded(r report) []string {
+	var all []string
+	for _, a := range acceptances(r.template) {
+		if strings.HasPrefix(a.id, "CKV") {
+			continue // tests/checks tells which of them checkov doesn't find
+		}
+		found := func(part string) bool {
+			return slices.ContainsFunc(r.suppressed, func(l line) bool {
+				if l.RuleID != a.id || l.ResourceID != r.paths[a.resource] {
+					return false
+				}
+				detail, _, _ := strings.Cut(strings.TrimPrefix(l.ExceptionReason, "["), "] "+a.reason)
+				switch {
+				case part == "":
+					return strings.Contains(l.ExceptionReason, a.reason)
+				case !strings.HasSuffix(l.ExceptionReason, a.reason):
+					return false
+				case strings.HasPrefix(part, "/"):
+					return regexp.MustCompile(part[1:strings.LastIndex(part, "/")]).MatchString(detail)
+				}
+				return detail == part
+			})
+		}
+		if a.parts == nil {
+			a.parts = []string{""}
+		}
+		for _, part := range a.parts {
+			if !found(part) {
+				all = append(all, fmt.Sprintf("%s: %s %s is accepted and not found: take the acceptance away", r.paths[a.resource], a.id, part))
+			}
+		}
+	}
+	return all
+}
+
+func write(t *testing.T, file string, template *template) {
+	t.Helper()
+	text, err := json.MarshalIndent(template.raw, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var sentence = regexp.MustCompile(`^[A-Z][ -~]{20,}\.$`)
+
+func TestReasonsAreSentences(t *testing.T) {
+	for name, build := range checked() {
+		t.Run(name, func(t *testing.T) {
+			for _, a := range acceptances(synthOnly(t, build)) {
+				if !sentence.MatchString(a.reason) || strings.Count(a.reason, " ") < 4 {
+					t.Errorf("%s accepts %s because %q: that is no sentence", a.resource, a.id, a.reason)
+				}
+			}
+		})
+	}
+}
+
+// synthOnly is the template of the only stack that build defines.
+func synthOnly(t *testing.T, build func(awscdk.App)) *template {
+	t.Helper()
+	app := newApp(t, false)
+	build(app)
+	app.Synth(nil)
+	found, _ := filepath.Glob(filepath.Join(*app.Outdir(), "*.template.json"))
+	if len(found) != 1 {
+		t.Fatalf("want one stack, got %v", found)
+	}
+	return load(t, found[0])
+}
+
+// withoutResources are actions for which AWS has no resource-level permission:
+// they may be allowed on "*".
+var withoutResources = map[string]string{
+	"xray:PutTraceSegments":    "X-Ray has no resource that a trace is put to",
+	"xray:PutTelemetryRecords": "X-Ray has no resource that telemetry is put to",
+}
+
+// wildcards are actions with a wildcard that may be allowed, on named resources.
+var wildcards = map[string]string{
+	"kms:GenerateDataKey*": "DynamoDB's documentation asks for it by this name, for whoever writes to a table with a customer key",
+	"kms:ReEncrypt*":       "it is ReEncryptFrom and ReEncryptTo, which DynamoDB wants together",
+}
+
+// Our own rule, stricter than the checkers': what is allowed is allowed by name.
+func TestNoStatementAllowsEverything(t *testing.T) {
+	statements := 0
+	for name, build := range checked() {
+		t.Run(name, func(t *testing.T) {
+			for id, r := range synthOnly(t, build).Resources {
+				if r.Type == "AWS::KMS::Key" {
+					continue // in a key's own policy "*" is the key
+				}
+				for _, s := range allowed(r.Properties) {
+					statements++
+					for _, problem := range tooWide(s) {
+						t.Errorf("%s %s: %s", r.Type, id, problem)
+					}
+				}
+			}
+		})
+	}
+	if statements == 0 {
+		t.Error("no statement was found")
+	}
+}
+
+// allowed are the statements of every policy in properties that allow something.
+func allowed(properties any) []any {
+	var all []any
+	switch v := properties.(type) {
+	case map[string]any:
+		if v["Effect"] == "Allow" {
+			return []any{v}
+		}
+		for _, inner := range v {
+			all = append(all, allowed(inner)...)
+		}
+	case []any:
+		for _, inner := range v {
+			all = append(all, allowed(inner)...)
+		}
+	}
+	return all
+}
+
+// tooWide says what of a statement isn't named.
+func tooWide(statement any) []string {
+	var all []string
+	actions := list(at(statement, "Action"))
+	for _, a := range actions {
+		if action := fmt.Sprint(a); strings.Contains(action, "*") && wildcards[action] == "" {
+			all = append(all, action+" isn't one action: name those that are needed")
+		}
+	}
+	for _, key := range []string{"NotAction", "NotResource"} {
+		if at(statement, key) != nil {
+			all = append(all, key+" allows what nobody thought of: name what is needed")
+		}
+	}
+	if !slices.ContainsFunc(list(at(statement, "Resource")), func(r any) bool { return r == "*" }) {
+		return all
+	}
+	for _, a := range actions {
+		if withoutResources[fmt.Sprint(a)] == "" {
+			all = append(all, fmt.Sprint(a)+` on "*": name the resource; if AWS has no resource-level permission for it, add it to withoutResources`)
+		}
+	}
+	return all
+}
+
+func TestWideStatementsAreSeen(t *testing.T) {
+	for name, c := range map[string]struct {
+		statement map[string]any
+		problems  int
+	}{
+		"named":                  {map[string]any{"Action": "s3:GetObject", "Resource": map[string]any{"Ref": "Bucket"}}, 0},
+		"everything":             {map[string]any{"Action": "*", "Resource": "*"}, 2},
+		"all of a service":       {map[string]any{"Action": []any{"s3:*", "s3:GetObject"}, "Resource": "arn:aws:s3:::x/*"}, 1},
+		"any resource":           {map[string]any{"Action": "s3:GetObject", "Resource": []any{"arn:aws:s3:::x", "*"}}, 1},
+		"all but":                {map[string]any{"NotAction": "iam:PassRole", "Resource": "arn:aws:s3:::x"}, 1},
+		"no resource to name":    {map[string]any{"Action": "xray:PutTraceSegments", "Resource": "*"}, 0},
+		"a known wildcard":       {map[string]any{"Action": "kms:ReEncrypt*", "Resource": map[string]any{"Fn::GetAtt": []any{"Key", "Arn"}}}, 0},
+		"a known one, any where": {map[string]any{"Action": "kms:ReEncrypt*", "Resource": "*"}, 1},
+	} {
+		if got := tooWide(c.statement); len(got) != c.problems {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// theirs are what the fullest stacks define beside the constructs of this module,
+// by the ids below the stack: what is accepted there is the test's own.
+var theirs = regexp.MustCompile(`^(AccessLogs)`)
+
+// docs/design/findings.md is what a reviewer reads; it has to be all, and true.
+func TestThePageListsWhatIsAccepted(t *testing.T) {
+	page, err := os.ReadFile("../../docs/design/findings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, row := range strings.Split(string(page), "\n") {
+		if cells := strings.Split(row, "|"); len(cells) == 6 {
+			for _, id := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[1], -1) {
+				listed[id[1]] = true
+			}
+		}
+	}
+	accepted := map[string]bool{}
+	for name, build := range checked() {
+		for _, a := range acceptances(synthOnly(t, build)) {
+			if theirs.MatchString(a.resource) {
+				continue
+			}
+			if accepted[a.id] = true; !listed[a.id] {
+				t.Errorf("%s is accepted (%s: %s) and not in the page's table", a.id, name, a.resource)
+			}
+		}
+	}
+	for id := range listed {
+		if !accepted[id] && pending[id] == "" && !pendingFiles[id] {
+			t.Errorf("the page lists %s, which is accepted nowhere", id)
+		}
+	}
+}
+
+// An auditor who takes nobody's word switches every acceptance off.
+func TestAnAuditorSeesEverything(t *testing.T) {
+	build := checked()["race-default"]
+	always := cdknag.NewSuppressionIgnoreAlways(jsii.String("an audit"))
+	all := strings.Join(check(t, build, always).open, "\n")
+	for _, a := range acceptances(synthOnly(t, build)) {
+		if !strings.HasPrefix(a.id, "CKV") && !strings.Contains(all, a.id) {
+			t.Errorf("%s stays hidden", a.id)
+		}
+	}
+}
