@@ -5,6 +5,7 @@ go 1.26.0
 // Everything that the Makefile installs or builds.
 ignore (
 	./.venv
+	./.venv-lint
 	./build
 	./cdk.out
 	./node_modules
