@@ -84,7 +84,7 @@ lint: checks ## vet, staticcheck, gofumpt, and the checkers of the templates
 .PHONY: checks
 checks: install synth $(LINT_DONE) ## cdk-nag, the CDK's own validation, cfn-lint and checkov
 	@rm -rf build/checks
-	go test -count=1 ./tests/synth -run TestNothingIsFound -templates=$(CURDIR)/build/checks
+	go test -count=1 ./tests/synth -run 'TestNothingIsFound|TestTheCDKsValidation' -templates=$(CURDIR)/build/checks
 	@# At the same time, as checkov mostly waits for its own start.
 	.venv-lint/bin/cfn-lint build/cdk*.out/*.template.json tests/synth/testdata/*.template.json build/checks/*.template.json & lint=$$!; \
 	failed=0; go run ./tests/checks -checkov .venv-lint/bin/checkov build/checks/*.template.json || failed=1; \

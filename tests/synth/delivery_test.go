@@ -2,6 +2,7 @@ package synth
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/jsii-runtime-go"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/millrace/millrace/constructs/accept"
 	"github.com/millrace/millrace/constructs/delivery"
@@ -157,6 +159,51 @@ func TestDeliveriesRefuseBucketSettingsThatCantHold(t *testing.T) {
 				}
 			}()
 			delivery.New(stack, "X", delivery.Props{Source: stream.New(stack, "S", stream.Props{}), To: to})
+		})
+	}
+}
+
+// What a setting answers isn't accepted beside it; and nothing is accepted in
+// the name of whoever passes a bucket.
+func TestADeliverysSettingsTakeItsAcceptancesAway(t *testing.T) {
+	const replication, inline, wildcard, source = "NIST.800.53.R5-S3BucketReplicationEnabled", "NIST.800.53.R5-IAMNoInlinePolicy", "AwsSolutions-IAM5", "AwsSolutions-KDF1"
+	for name, c := range map[string]struct {
+		props func(stack awscdk.Stack) delivery.Props
+		want  map[string][]string // by the beginning of the logical id
+	}{
+		"nothing set": {func(awscdk.Stack) delivery.Props { return delivery.Props{To: delivery.S3{}} }, map[string][]string{
+			"DBucket": {
+				"AwsSolutions-S1", "CKV_AWS_18", "NIST.800.53.R5-S3BucketLoggingEnabled", replication, "NIST.800.53.R5-S3DefaultEncryptionKMS",
+			},
+			"DLogs": {"CKV_AWS_158", "NIST.800.53.R5-CloudWatchLogGroupEncrypted"},
+		}},
+		"all set": {func(stack awscdk.Stack) delivery.Props {
+			key := awskms.NewKey(stack, jsii.String("Key"), nil)
+			return delivery.Props{To: delivery.S3{Key: key, AccessLogs: logsBucket(stack)}, LogKey: key}
+		}, map[string][]string{"DBucket": {replication}}},
+		"a bucket given": {func(stack awscdk.Stack) delivery.Props {
+			return delivery.Props{To: delivery.S3{Bucket: awss3.NewBucket(stack, jsii.String("Theirs"), nil)}}
+		}, map[string][]string{"DLogs": {"CKV_AWS_158", "NIST.800.53.R5-CloudWatchLogGroupEncrypted"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app, stack := newStack(t)
+			props := c.props(stack)
+			props.Source = stream.New(stack, "S", stream.Props{})
+			delivery.New(stack, "D", props)
+			c.want["DRoleDefaultPolicy"], c.want["D"] = []string{wildcard, inline}, []string{source}
+			got := map[string][]string{}
+			for _, a := range acceptances(synth(t, app, "Test")) {
+				id := a.resource[:len(a.resource)-8] // without its hash
+				if id != "AccessLogs" && id != "S" {
+					got[id] = append(got[id], a.id)
+				}
+			}
+			for id := range got {
+				slices.Sort(got[id])
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("accepted (-want +got):\n%s", diff)
+			}
 		})
 	}
 }
