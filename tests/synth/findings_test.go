@@ -310,9 +310,9 @@ func write(t *testing.T, file string, template *template) {
 var sentence = regexp.MustCompile(`^[A-Z][ -~]{20,}\.$`)
 
 func TestReasonsAreSentences(t *testing.T) {
-	for name, build := range checked() {
+	for name := range checked() {
 		t.Run(name, func(t *testing.T) {
-			for _, a := range acceptances(synthOnly(t, build)) {
+			for _, a := range acceptances(templateOf(t, name)) {
 				if !sentence.MatchString(a.reason) || strings.Count(a.reason, " ") < 4 {
 					t.Errorf("%s accepts %s because %q: that is no sentence", a.resource, a.id, a.reason)
 				}
@@ -321,17 +321,23 @@ func TestReasonsAreSentences(t *testing.T) {
 	}
 }
 
-// synthOnly is the template of the only stack that build defines.
-func synthOnly(t *testing.T, build func(awscdk.App)) *template {
+// synthesized are the templates of the checked stacks, each made once.
+var synthesized = map[string]*template{}
+
+// templateOf is the template of a checked stack.
+func templateOf(t *testing.T, name string) *template {
 	t.Helper()
-	app := newApp(t, false)
-	build(app)
-	app.Synth(nil)
-	found, _ := filepath.Glob(filepath.Join(*app.Outdir(), "*.template.json"))
-	if len(found) != 1 {
-		t.Fatalf("want one stack, got %v", found)
+	if synthesized[name] == nil {
+		app := newApp(t, false)
+		checked()[name](app)
+		app.Synth(nil)
+		found, _ := filepath.Glob(filepath.Join(*app.Outdir(), "*.template.json"))
+		if len(found) != 1 {
+			t.Fatalf("want one stack, got %v", found)
+		}
+		synthesized[name] = load(t, found[0])
 	}
-	return load(t, found[0])
+	return synthesized[name]
 }
 
 // withoutResources are actions for which AWS has no resource-level permission:
@@ -350,9 +356,9 @@ var wildcards = map[string]string{
 // Our own rule, stricter than the checkers': what is allowed is allowed by name.
 func TestNoStatementAllowsEverything(t *testing.T) {
 	statements := 0
-	for name, build := range checked() {
+	for name := range checked() {
 		t.Run(name, func(t *testing.T) {
-			for id, r := range synthOnly(t, build).Resources {
+			for id, r := range templateOf(t, name).Resources {
 				if r.Type == "AWS::KMS::Key" {
 					continue // in a key's own policy "*" is the key
 				}
@@ -453,8 +459,8 @@ func TestThePageListsWhatIsAccepted(t *testing.T) {
 		}
 	}
 	accepted := map[string]bool{}
-	for name, build := range checked() {
-		for _, a := range acceptances(synthOnly(t, build)) {
+	for name := range checked() {
+		for _, a := range acceptances(templateOf(t, name)) {
 			if theirs.MatchString(a.resource) {
 				continue
 			}
@@ -472,10 +478,10 @@ func TestThePageListsWhatIsAccepted(t *testing.T) {
 
 // An auditor who takes nobody's word switches every acceptance off.
 func TestAnAuditorSeesEverything(t *testing.T) {
-	build := checked()["race-default"]
+	const name = "race-default"
 	always := cdknag.NewSuppressionIgnoreAlways(jsii.String("an audit"))
-	all := strings.Join(check(t, build, always).open, "\n")
-	for _, a := range acceptances(synthOnly(t, build)) {
+	all := strings.Join(check(t, checked()[name], always).open, "\n")
+	for _, a := range acceptances(templateOf(t, name)) {
 		if !strings.HasPrefix(a.id, "CKV") && !strings.Contains(all, a.id) {
 			t.Errorf("%s stays hidden", a.id)
 		}
