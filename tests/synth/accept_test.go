@@ -49,7 +49,7 @@ func TestAcceptancesAreInEachCheckersNotation(t *testing.T) {
 
 // Ours, a user's, and a user's by cdk-nag's own means stand side by side.
 func TestUsersAcceptTheirFindingsBesideOurs(t *testing.T) {
-	r := check(t, func(app awscdk.App) {
+	r := examine(t, func(app awscdk.App) {
 		stack := awscdk.NewStack(app, jsii.String("Test"), nil)
 		b := awss3.NewBucket(stack, jsii.String("Bucket"), &awss3.BucketProps{
 			EnforceSSL: jsii.Bool(true), BlockPublicAccess: awss3.BlockPublicAccess_BLOCK_ALL(),
@@ -72,7 +72,7 @@ func TestUsersAcceptTheirFindingsBesideOurs(t *testing.T) {
 // A construct's warning, and, where they aren't switched off, the CDK's own rules.
 func TestTheCDKsValidationHeedsAcceptances(t *testing.T) {
 	open := func(ids ...string) int {
-		return len(check(t, func(app awscdk.App) {
+		return len(examine(t, func(app awscdk.App) {
 			stack := awscdk.NewStack(app, jsii.String("Test"), nil)
 			bucket := awscdk.NewCfnResource(stack, jsii.String("Bucket"), &awscdk.CfnResourceProps{
 				Type: jsii.String("AWS::S3::Bucket"),

@@ -62,23 +62,23 @@ func checked() map[string]func(awscdk.App) {
 	return all
 }
 
-// line of cdk-nag's report.
-type line struct{ RuleID, RuleInfo, ResourceID, Compliance, ExceptionReason string }
+// nagLine is one of cdk-nag's report.
+type nagLine struct{ RuleID, RuleInfo, ResourceID, Compliance, ExceptionReason string }
 
-// report is what the checkers of the CDK say of an app.
-type report struct {
+// examined is what the checkers of the CDK say of an app.
+type examined struct {
 	// open findings, one a line: where, which, and what it says.
 	open []string
 	// suppressed is cdk-nag's account of what was found and accepted.
-	suppressed []line
+	suppressed []nagLine
 	// template of the app's only stack, and the paths of its resources.
 	template *template
 	paths    map[string]string
 }
 
-// check synthesizes what build defines, under every pack of cdk-nag and, unless
+// examine synthesizes what build defines, under every pack of cdk-nag and, unless
 // CDK_VALIDATION is false, under the CDK's own rules.
-func check(t *testing.T, build func(awscdk.App), ignore cdknag.INagSuppressionIgnore) report {
+func examine(t *testing.T, build func(awscdk.App), ignore cdknag.INagSuppressionIgnore) examined {
 	t.Helper()
 	app := newApp(t, false)
 	build(app)
@@ -99,14 +99,14 @@ func check(t *testing.T, build func(awscdk.App), ignore cdknag.INagSuppressionIg
 		app.Synth(nil)
 	}()
 
-	var r report
-	var violated []line
+	var r examined
+	var violated []nagLine
 	for name := range packs {
 		found, _ := filepath.Glob(filepath.Join(dir, name+"-*-NagReport.json"))
 		if len(found) != 1 {
 			t.Fatalf("%d reports of %s: cdk-nag didn't run", len(found), name)
 		}
-		var lines struct{ Lines []line }
+		var lines struct{ Lines []nagLine }
 		decode(t, found[0], &lines)
 		for _, l := range lines.Lines {
 			switch l.Compliance {
@@ -127,7 +127,8 @@ func check(t *testing.T, build func(awscdk.App), ignore cdknag.INagSuppressionIg
 		}
 	}
 	// Without the CDK's own rules there is one only where something was found.
-	if file := filepath.Join(dir, "validation-report.json"); exists(file) {
+	file := filepath.Join(dir, "validation-report.json")
+	if _, err := os.Stat(file); err == nil {
 		decode(t, file, &validation)
 	}
 	for _, plugin := range validation.PluginReports {
@@ -148,17 +149,14 @@ func check(t *testing.T, build func(awscdk.App), ignore cdknag.INagSuppressionIg
 		}
 	}
 	slices.Sort(r.open)
-	found, _ := filepath.Glob(filepath.Join(dir, "*.template.json"))
-	if len(found) != 1 {
-		t.Fatalf("want one stack, got %v", found)
-	}
-	r.template = load(t, found[0])
+	stack := onlyStack(t, dir)
+	r.template = readTemplate(t, app, stack)
 	r.paths = map[string]string{}
 	var metadata map[string][]struct {
 		Type string
 		Data any
 	}
-	decode(t, strings.TrimSuffix(found[0], ".template.json")+".metadata.json", &metadata)
+	decode(t, filepath.Join(dir, stack+".metadata.json"), &metadata)
 	for path, entries := range metadata {
 		for _, e := range entries {
 			if id, ok := e.Data.(string); ok && e.Type == "aws:cdk:logicalId" {
@@ -169,9 +167,14 @@ func check(t *testing.T, build func(awscdk.App), ignore cdknag.INagSuppressionIg
 	return r
 }
 
-func exists(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
+// onlyStack is the name of the only stack in an assembly.
+func onlyStack(tb testing.TB, dir string) string {
+	tb.Helper()
+	found, _ := filepath.Glob(filepath.Join(dir, "*.template.json"))
+	if len(found) != 1 {
+		tb.Fatalf("want one stack, got %v", found)
+	}
+	return strings.TrimSuffix(filepath.Base(found[0]), ".template.json")
 }
 
 func decode(tb testing.TB, file string, into any) {
@@ -225,7 +228,7 @@ func TestNothingIsFoundThatIsNotAccepted(t *testing.T) {
 	seen := map[string]bool{}
 	for name, build := range checked() {
 		t.Run(name, func(t *testing.T) {
-			r := check(t, build, nil)
+			r := examine(t, build, nil)
 			for _, finding := range r.open {
 				_, rule, _ := strings.Cut(finding, ": ")
 				rule, _, _ = strings.Cut(rule, ": ")
@@ -237,7 +240,7 @@ func TestNothingIsFoundThatIsNotAccepted(t *testing.T) {
 				t.Error(stale)
 			}
 			if *templates != "" {
-				write(t, filepath.Join(*templates, name+".template.json"), r.template)
+				writeTemplate(t, filepath.Join(*templates, name+".template.json"), r.template)
 			}
 			if golden, ok := strings.CutPrefix(name, "race-"); ok && !*update {
 				want, err := os.ReadFile(filepath.Join("testdata", golden+".template.json"))
@@ -258,14 +261,14 @@ func TestNothingIsFoundThatIsNotAccepted(t *testing.T) {
 }
 
 // unneeded are acceptances of what cdk-nag doesn't find.
-func unneeded(r report) []string {
+func unneeded(r examined) []string {
 	var all []string
 	for _, a := range acceptances(r.template) {
 		if strings.HasPrefix(a.id, "CKV") {
 			continue // tests/checks tells which of them checkov doesn't find
 		}
 		found := func(part string) bool {
-			return slices.ContainsFunc(r.suppressed, func(l line) bool {
+			return slices.ContainsFunc(r.suppressed, func(l nagLine) bool {
 				if l.RuleID != a.id || l.ResourceID != r.paths[a.resource] {
 					return false
 				}
@@ -293,7 +296,7 @@ func unneeded(r report) []string {
 	return all
 }
 
-func write(t *testing.T, file string, template *template) {
+func writeTemplate(t *testing.T, file string, template *template) {
 	t.Helper()
 	text, err := json.MarshalIndent(template.raw, "", " ")
 	if err != nil {
@@ -331,11 +334,7 @@ func templateOf(t *testing.T, name string) *template {
 		app := newApp(t, false)
 		checked()[name](app)
 		app.Synth(nil)
-		found, _ := filepath.Glob(filepath.Join(*app.Outdir(), "*.template.json"))
-		if len(found) != 1 {
-			t.Fatalf("want one stack, got %v", found)
-		}
-		synthesized[name] = load(t, found[0])
+		synthesized[name] = readTemplate(t, app, onlyStack(t, *app.Outdir()))
 	}
 	return synthesized[name]
 }
@@ -362,7 +361,7 @@ func TestNoStatementAllowsEverything(t *testing.T) {
 				if r.Type == "AWS::KMS::Key" {
 					continue // in a key's own policy "*" is the key
 				}
-				for _, s := range allowed(r.Properties) {
+				for _, s := range allowStatements(r.Properties) {
 					statements++
 					for _, problem := range tooWide(s) {
 						t.Errorf("%s %s: %s", r.Type, id, problem)
@@ -376,8 +375,8 @@ func TestNoStatementAllowsEverything(t *testing.T) {
 	}
 }
 
-// allowed are the statements of every policy in properties that allow something.
-func allowed(properties any) []any {
+// allowStatements are the statements of every policy in properties that allow something.
+func allowStatements(properties any) []any {
 	var all []any
 	switch v := properties.(type) {
 	case map[string]any:
@@ -385,11 +384,11 @@ func allowed(properties any) []any {
 			return []any{v}
 		}
 		for _, inner := range v {
-			all = append(all, allowed(inner)...)
+			all = append(all, allowStatements(inner)...)
 		}
 	case []any:
 		for _, inner := range v {
-			all = append(all, allowed(inner)...)
+			all = append(all, allowStatements(inner)...)
 		}
 	}
 	return all
@@ -480,7 +479,7 @@ func TestThePageListsWhatIsAccepted(t *testing.T) {
 func TestAnAuditorSeesEverything(t *testing.T) {
 	const name = "race-default"
 	always := cdknag.NewSuppressionIgnoreAlways(jsii.String("an audit"))
-	all := strings.Join(check(t, checked()[name], always).open, "\n")
+	all := strings.Join(examine(t, checked()[name], always).open, "\n")
 	for _, a := range acceptances(templateOf(t, name)) {
 		if !strings.HasPrefix(a.id, "CKV") && !strings.Contains(all, a.id) {
 			t.Errorf("%s stays hidden", a.id)

@@ -95,13 +95,13 @@ func synthRace(tb testing.TB, config race.Config) *template {
 func synth(tb testing.TB, app awscdk.App, stack string) *template {
 	tb.Helper()
 	app.Synth(nil)
-	return load(tb, filepath.Join(*app.Outdir(), stack+".template.json"))
+	return readTemplate(tb, app, stack)
 }
 
-// load reads a template.
-func load(tb testing.TB, file string) *template {
+// readTemplate reads the template of the stack of that name, once it is synthesized.
+func readTemplate(tb testing.TB, app awscdk.App, stack string) *template {
 	tb.Helper()
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(filepath.Join(*app.Outdir(), stack+".template.json"))
 	if err != nil {
 		tb.Fatal(err)
 	}
