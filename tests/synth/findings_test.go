@@ -260,36 +260,40 @@ func TestNothingIsFoundThatIsNotAccepted(t *testing.T) {
 	}
 }
 
-// unneeded are acceptances of what cdk-nag doesn't find.
+// unneeded are acceptances of what cdk-nag doesn't find. Where two accept the same,
+// cdk-nag names the first one's reason only.
 func unneeded(r examined) []string {
+	type place struct{ path, id string }
+	reasons, found := map[place][]string{}, map[place][]string{}
+	for _, a := range acceptances(r.template) {
+		at := place{r.paths[a.resource], a.id}
+		reasons[at] = append(reasons[at], a.reason)
+	}
+	for _, l := range r.suppressed {
+		at := place{l.ResourceID, l.RuleID}
+		part := l.ExceptionReason // "[part] reason" where the acceptance names parts
+		for _, reason := range reasons[at] {
+			part = strings.TrimSuffix(part, "] "+reason)
+		}
+		found[at] = append(found[at], strings.TrimPrefix(part, "["))
+	}
 	var all []string
 	for _, a := range acceptances(r.template) {
 		if strings.HasPrefix(a.id, "CKV") {
 			continue // tests/checks tells which of them checkov doesn't find
 		}
-		found := func(part string) bool {
-			return slices.ContainsFunc(r.suppressed, func(l nagLine) bool {
-				if l.RuleID != a.id || l.ResourceID != r.paths[a.resource] {
-					return false
-				}
-				detail, _, _ := strings.Cut(strings.TrimPrefix(l.ExceptionReason, "["), "] "+a.reason)
-				switch {
-				case part == "":
-					return strings.Contains(l.ExceptionReason, a.reason)
-				case !strings.HasSuffix(l.ExceptionReason, a.reason):
-					return false
-				case strings.HasPrefix(part, "/"):
-					return regexp.MustCompile(part[1:strings.LastIndex(part, "/")]).MatchString(detail)
-				}
-				return detail == part
-			})
-		}
-		if a.parts == nil {
+		at := place{r.paths[a.resource], a.id}
+		if a.parts == nil && len(found[at]) == 0 {
 			a.parts = []string{""}
 		}
 		for _, part := range a.parts {
-			if !found(part) {
-				all = append(all, fmt.Sprintf("%s: %s %s is accepted and not found: take the acceptance away", r.paths[a.resource], a.id, part))
+			if !slices.ContainsFunc(found[at], func(f string) bool {
+				if regex, ok := strings.CutPrefix(part, "/"); ok {
+					return regexp.MustCompile(regex[:strings.LastIndex(regex, "/")]).MatchString(f)
+				}
+				return f == part
+			}) {
+				all = append(all, fmt.Sprintf("%s: %s %s is accepted and not found: take the acceptance away", at.path, a.id, part))
 			}
 		}
 	}
@@ -344,6 +348,15 @@ func templateOf(t *testing.T, name string) *template {
 var withoutResources = map[string]string{
 	"xray:PutTraceSegments":    "X-Ray has no resource that a trace is put to",
 	"xray:PutTelemetryRecords": "X-Ray has no resource that telemetry is put to",
+
+	"ec2:DescribeNetworkInterfaces": "EC2 describes all or none",
+	"ec2:DescribeSubnets":           "EC2 describes all or none",
+}
+
+// byCondition are actions that may be allowed on "*" where a condition names what
+// the resource would.
+var byCondition = map[string]string{
+	"elasticfilesystem:ClientMount": "the CDK's file systems name the access point in a condition",
 }
 
 // wildcards are actions with a wildcard that may be allowed, on named resources.
@@ -412,8 +425,9 @@ func tooWide(statement any) []string {
 		return all
 	}
 	for _, a := range actions {
-		if withoutResources[fmt.Sprint(a)] == "" {
-			all = append(all, fmt.Sprint(a)+` on "*": name the resource; if AWS has no resource-level permission for it, add it to withoutResources`)
+		action := fmt.Sprint(a)
+		if withoutResources[action] == "" && (byCondition[action] == "" || at(statement, "Condition") == nil) {
+			all = append(all, action+` on "*": name the resource; if AWS has no resource-level permission for it, add it to withoutResources`)
 		}
 	}
 	return all
@@ -432,6 +446,8 @@ func TestWideStatementsAreSeen(t *testing.T) {
 		"no resource to name":    {map[string]any{"Action": "xray:PutTraceSegments", "Resource": "*"}, 0},
 		"a known wildcard":       {map[string]any{"Action": "kms:ReEncrypt*", "Resource": map[string]any{"Fn::GetAtt": []any{"Key", "Arn"}}}, 0},
 		"a known one, any where": {map[string]any{"Action": "kms:ReEncrypt*", "Resource": "*"}, 1},
+		"on a condition":         {map[string]any{"Action": "elasticfilesystem:ClientMount", "Resource": "*", "Condition": map[string]any{}}, 0},
+		"without the condition":  {map[string]any{"Action": "elasticfilesystem:ClientMount", "Resource": "*"}, 1},
 	} {
 		if got := tooWide(c.statement); len(got) != c.problems {
 			t.Errorf("%s: %q", name, got)
@@ -483,6 +499,39 @@ func TestAnAuditorSeesEverything(t *testing.T) {
 	for _, a := range acceptances(templateOf(t, name)) {
 		if !strings.HasPrefix(a.id, "CKV") && !strings.Contains(all, a.id) {
 			t.Errorf("%s stays hidden", a.id)
+		}
+	}
+}
+
+// An acceptance has to be found whole: its rule, where it is, and each of its parts.
+func TestStaleAcceptancesAreSeen(t *testing.T) {
+	on := func(rules ...any) *template {
+		return &template{Resources: map[string]resource{"Policy": {Metadata: map[string]any{
+			"cdk_nag": map[string]any{"rules_to_suppress": rules},
+		}}}}
+	}
+	whole := map[string]any{"id": "AwsSolutions-S1", "reason": "first"}
+	parts := map[string]any{"id": "AwsSolutions-IAM5", "reason": "second", "applies_to": []any{"Resource::*", map[string]any{"regex": `/^Action::s3:.*$/`}}}
+	again := map[string]any{"id": "AwsSolutions-IAM5", "reason": "third", "applies_to": []any{"Resource::*"}}
+	found := func(id, reason string) nagLine {
+		return nagLine{RuleID: id, ResourceID: "Test/Policy", ExceptionReason: reason}
+	}
+	for name, c := range map[string]struct {
+		template   *template
+		suppressed []nagLine
+		stale      int
+	}{
+		"found":                  {on(whole), []nagLine{found("AwsSolutions-S1", "first")}, 0},
+		"not found":              {on(whole), nil, 1},
+		"found elsewhere":        {on(whole), []nagLine{{RuleID: "AwsSolutions-S1", ResourceID: "Test/Other", ExceptionReason: "first"}}, 1},
+		"another rule":           {on(whole), []nagLine{found("AwsSolutions-S10", "first")}, 1},
+		"all parts":              {on(parts), []nagLine{found("AwsSolutions-IAM5", "[Resource::*] second"), found("AwsSolutions-IAM5", "[Action::s3:Get*] second")}, 0},
+		"one part":               {on(parts), []nagLine{found("AwsSolutions-IAM5", "[Resource::*] second")}, 1},
+		"no part":                {on(parts), nil, 2},
+		"a part with two causes": {on(again, parts), []nagLine{found("AwsSolutions-IAM5", "[Resource::*] third"), found("AwsSolutions-IAM5", "[Action::s3:Get*] second")}, 0},
+	} {
+		if got := unneeded(examined{template: c.template, suppressed: c.suppressed, paths: map[string]string{"Policy": "Test/Policy"}}); len(got) != c.stale {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }
