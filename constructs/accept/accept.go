@@ -68,6 +68,8 @@ func On(resource awscdk.CfnResource, findings ...Finding) {
 				config := all["cfn-lint"].(map[string]any)["config"].(map[string]any)
 				ignored, _ := config["ignore_checks"].([]any)
 				config["ignore_checks"] = append(ignored, id)
+				// cfn-lint has no place for a reason, and reads only config.
+				extend(all, "cfn-lint", "reasons", map[string]any{"id": id, "reason": f.Reason})
 			case nag.MatchString(id):
 				name, applies := nag.FindStringSubmatch(id), f.AppliesTo
 				if name[2] != "" {

@@ -34,7 +34,7 @@ func TestAcceptancesAreInEachCheckersNotation(t *testing.T) {
 		"checkov": map[string]any{"skip": []any{map[string]any{"id": "CKV_AWS_18", "comment": why}, map[string]any{"id": "CKV2_AWS_6", "comment": why}}},
 		"cfn-lint": map[string]any{"config": map[string]any{
 			"ignore_checks": []any{"W3045", "E3001"},
-		}},
+		}, "reasons": []any{map[string]any{"id": "W3045", "reason": why}, map[string]any{"id": "E3001", "reason": why}}},
 		"cdk_nag": map[string]any{"rules_to_suppress": []any{
 			map[string]any{"id": "AwsSolutions-S1", "reason": why},
 			map[string]any{"id": "AwsSolutions-IAM5", "reason": why, "applies_to": []any{"Action::s3:*", map[string]any{"regex": `/^Resource::.*\/\*$/`}}},

@@ -69,7 +69,7 @@ type nagLine struct{ RuleID, RuleInfo, ResourceID, Compliance, ExceptionReason s
 type examined struct {
 	// open findings, one a line: where, which, and what it says.
 	open []string
-	// suppressed is cdk-nag's account of what was found and accepted.
+	// suppressed is cdk-nag's account, and the CDK's, of what was found and accepted.
 	suppressed []nagLine
 	// template of the app's only stack, and the paths of its resources.
 	template *template
@@ -120,9 +120,9 @@ func examine(t *testing.T, build func(awscdk.App), ignore cdknag.INagSuppression
 	}
 	var validation struct {
 		PluginReports []struct {
-			Violations []struct {
-				RuleName, Description string
-				ViolatingConstructs   []struct{ ConstructPath string }
+			Violations, SuppressedViolations []struct {
+				RuleName, Description, AcknowledgedID, Reason string
+				ViolatingConstructs                           []struct{ ConstructPath string }
 			}
 		}
 	}
@@ -132,6 +132,11 @@ func examine(t *testing.T, build func(awscdk.App), ignore cdknag.INagSuppression
 		decode(t, file, &validation)
 	}
 	for _, plugin := range validation.PluginReports {
+		for _, v := range plugin.SuppressedViolations {
+			for _, where := range v.ViolatingConstructs {
+				r.suppressed = append(r.suppressed, nagLine{RuleID: v.AcknowledgedID, ResourceID: where.ConstructPath, ExceptionReason: v.Reason})
+			}
+		}
 		for _, v := range plugin.Violations {
 			for _, where := range v.ViolatingConstructs {
 				rule := v.RuleName + ": "
@@ -195,7 +200,7 @@ type acceptance struct {
 	parts      []string // of a finding of cdk-nag, where only these are accepted
 }
 
-// acceptances are all of a template, cdk-nag's, checkov's and cfn-lint's.
+// acceptances are all of a template, in every checker's notation.
 func acceptances(t *template) []acceptance {
 	var all []acceptance
 	for _, id := range slices.Sorted(maps.Keys(t.Resources)) {
@@ -212,11 +217,15 @@ func acceptances(t *template) []acceptance {
 			}
 			all = append(all, a)
 		}
-		for _, rule := range list(at(metadata, "checkov", "skip")) {
-			a := acceptance{resource: id}
-			a.id, _ = at(rule, "id").(string)
-			a.reason, _ = at(rule, "comment").(string)
-			all = append(all, a)
+		for _, other := range []struct{ tool, key, reason string }{
+			{"checkov", "skip", "comment"}, {"cfn-lint", "reasons", "reason"}, {"cdk_validation", "acknowledged", "reason"},
+		} {
+			for _, rule := range list(at(metadata, other.tool, other.key)) {
+				a := acceptance{resource: id}
+				a.id, _ = at(rule, "id").(string)
+				a.reason, _ = at(rule, other.reason).(string)
+				all = append(all, a)
+			}
 		}
 	}
 	return all
@@ -260,7 +269,7 @@ func TestNothingIsFoundThatIsNotAccepted(t *testing.T) {
 	}
 }
 
-// unneeded are acceptances of what cdk-nag doesn't find. Where two accept the same,
+// unneeded are acceptances of what cdk-nag and the CDK don't find. Where two accept the same,
 // cdk-nag names the first one's reason only.
 func unneeded(r examined) []string {
 	type place struct{ path, id string }
@@ -279,7 +288,10 @@ func unneeded(r examined) []string {
 	}
 	var all []string
 	for _, a := range acceptances(r.template) {
-		if strings.HasPrefix(a.id, "CKV") {
+		switch family, _, qualified := strings.Cut(a.id, "::"); {
+		case qualified && (family == "Annotation" || os.Getenv("CDK_VALIDATION") == "false"):
+			continue // the CDK doesn't say which warnings it kept back, nor what it didn't check
+		case !qualified && !strings.Contains(a.id, "-"):
 			continue // tests/checks tells which of them checkov doesn't find
 		}
 		at := place{r.paths[a.resource], a.id}
@@ -497,7 +509,7 @@ func TestAnAuditorSeesEverything(t *testing.T) {
 	always := cdknag.NewSuppressionIgnoreAlways(jsii.String("an audit"))
 	all := strings.Join(examine(t, checked()[name], always).open, "\n")
 	for _, a := range acceptances(templateOf(t, name)) {
-		if !strings.HasPrefix(a.id, "CKV") && !strings.Contains(all, a.id) {
+		if strings.Contains(a.id, "-") && !strings.Contains(all, a.id) {
 			t.Errorf("%s stays hidden", a.id)
 		}
 	}
