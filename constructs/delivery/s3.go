@@ -26,7 +26,8 @@ type S3 struct {
 	Key awskms.IKey
 	// AccessLogs is the bucket that S3 writes the access logs of the defined bucket
 	// to; nil means none. It has to be encrypted with S3's own key. An imported one
-	// has to admit logging.s3.amazonaws.com already; the CDK warns of that.
+	// has to admit logging.s3.amazonaws.com already: the CDK warns of it, on the
+	// delivery's Bucket, with "@aws-cdk/aws-s3:accessLogsPolicyNotAdded".
 	AccessLogs awss3.IBucket
 }
 

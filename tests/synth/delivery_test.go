@@ -205,3 +205,27 @@ func TestADeliverysSettingsTakeItsAcceptancesAway(t *testing.T) {
 		})
 	}
 }
+
+// An organisation's own bucket for access logs is one from elsewhere. The CDK's
+// warning that it can't open it is for its user to acknowledge.
+func TestAnImportedBucketTakesAccessLogs(t *testing.T) {
+	for _, acknowledged := range []bool{false, true} {
+		r := examine(t, func(app awscdk.App) {
+			stack := awscdk.NewStack(app, jsii.String("Test"), nil)
+			d := delivery.New(stack, "D", delivery.Props{
+				Source: stream.New(stack, "S", stream.Props{}),
+				To:     delivery.S3{AccessLogs: awss3.Bucket_FromBucketName(stack, jsii.String("Logs"), jsii.String("our-access-logs"))},
+			})
+			if acknowledged {
+				awscdk.Annotations_Of(d.Bucket()).AcknowledgeWarning(jsii.String("@aws-cdk/aws-s3:accessLogsPolicyNotAdded"), nil)
+			}
+		}, nil)
+		if warned := len(r.open) > 0; warned == acknowledged {
+			t.Errorf("acknowledged %v: %q", acknowledged, r.open)
+		}
+		_, bucket := r.template.only(t, "AWS::S3::Bucket")
+		if at(bucket.Properties, "LoggingConfiguration", "DestinationBucketName") != "our-access-logs" {
+			t.Errorf("logging: %v", bucket.Properties["LoggingConfiguration"])
+		}
+	}
+}
