@@ -11,6 +11,7 @@ PYTHON ?= python3
 TOOL := go tool -modfile=tools/go.mod
 NODE_DONE := node_modules/.installed
 PYTHON_DONE := .venv/.installed
+LINT_DONE := .venv-lint/.installed
 NOT_E2E := $$(go list ./... | grep -v /tests/e2e)
 
 .PHONY: help
@@ -18,7 +19,7 @@ help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: $(NODE_DONE) $(PYTHON_DONE) ## Install the CDK, Node.js, MiniStack and cfn-lint into this checkout
+install: $(NODE_DONE) $(PYTHON_DONE) ## Install the CDK, Node.js and MiniStack into this checkout
 
 $(NODE_DONE): package.json package-lock.json | tools-present
 	npm ci --no-fund --no-audit --loglevel=error
@@ -27,6 +28,12 @@ $(NODE_DONE): package.json package-lock.json | tools-present
 $(PYTHON_DONE): requirements.txt | tools-present
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# The checkers come only where they are used: they are four times the emulator.
+$(LINT_DONE): requirements-lint.txt | tools-present
+	$(PYTHON) -m venv --clear .venv-lint
+	.venv-lint/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt
 	@touch $@
 
 .PHONY: tools-present
@@ -74,13 +81,21 @@ race: install ## Unit tests under the race detector
 	CGO_ENABLED=1 go test -race ./lambdas/... ./local/... ./cmd/... ./constructs/spec
 
 .PHONY: lint
-lint: install synth ## vet, staticcheck, gofumpt, cfn-lint and the CDK's own validation
+lint: checks ## vet, staticcheck, gofumpt, and the checkers of the templates
 	go vet ./...
 	$(TOOL) staticcheck ./...
 	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted; run make fmt:"; echo "$$unformatted"; exit 1; fi
 	@if ! go mod tidy -diff; then echo 'go.mod or go.sum is not tidy; run go mod tidy'; exit 1; fi
-	.venv/bin/cfn-lint build/cdk*.out/*.template.json tests/synth/testdata/*.template.json
+
+.PHONY: checks
+checks: install synth $(LINT_DONE) ## cdk-nag, the CDK's own validation, cfn-lint and checkov
+	@rm -rf build/checks
+	go test -count=1 ./tests/synth -run 'TestNothingIsFound|TestTheCDKsValidation' -templates=$(CURDIR)/build/checks
+	@# At the same time, as checkov mostly waits for its own start.
+	.venv-lint/bin/cfn-lint build/cdk*.out/*.template.json tests/synth/testdata/*.template.json build/checks/*.template.json & lint=$$!; \
+	failed=0; go run ./tests/checks -checkov .venv-lint/bin/checkov build/checks/*.template.json || failed=1; \
+	wait $$lint || failed=1; exit $$failed
 
 .PHONY: fmt
 fmt: ## Format the Go code
@@ -112,4 +127,4 @@ deploy: install ## Deploy to the AWS account of your credentials (ARGS='-c race:
 
 .PHONY: clean
 clean: ## Remove everything that make installed or built
-	rm -rf build cdk.out node_modules .venv
+	rm -rf build cdk.out node_modules .venv .venv-lint

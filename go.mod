@@ -5,6 +5,7 @@ go 1.26.0
 // Everything that the Makefile installs or builds.
 ignore (
 	./.venv
+	./.venv-lint
 	./build
 	./cdk.out
 	./node_modules
@@ -26,6 +27,7 @@ require (
 	github.com/aws/constructs-go/constructs/v10 v10.8.1
 	github.com/aws/jsii-runtime-go v1.140.0
 	github.com/aws/smithy-go v1.28.8
+	github.com/cdklabs/cdk-nag-go/cdknag/v2 v2.38.2
 	github.com/google/go-cmp v0.7.0
 	github.com/schollz/progressbar/v3 v3.19.1
 	github.com/spf13/cobra v1.10.2

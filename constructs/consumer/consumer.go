@@ -18,7 +18,6 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
-	"github.com/millrace/millrace/constructs/accept"
 	"github.com/millrace/millrace/constructs/gofunc"
 	"github.com/millrace/millrace/constructs/internal/tags"
 	"github.com/millrace/millrace/constructs/internal/valid"
@@ -286,15 +285,6 @@ func (c *Consumer) letLambdaDecrypt(key awskms.IKey) {
 		Resources:  jsii.Strings("*"), // in a key's policy: this key
 		Conditions: &map[string]any{"ArnLike": map[string]any{"kms:EncryptionContext:aws:lambda:FunctionArn": functions}},
 	}), nil)
-}
-
-// acceptIn records why the policy of a role is as it is.
-func acceptIn(role awsiam.IRole, findings ...accept.Finding) {
-	if child := role.Node().TryFindChild(jsii.String("DefaultPolicy")); child != nil {
-		if policy, ok := child.Node().DefaultChild().(awsiam.CfnPolicy); ok {
-			accept.On(policy, findings...)
-		}
-	}
 }
 
 // Signals of the consumer: how far it is behind, batches that it gave up, and

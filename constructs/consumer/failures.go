@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"time"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
@@ -13,6 +15,7 @@ import (
 	"github.com/millrace/millrace/constructs/internal/allow"
 	"github.com/millrace/millrace/constructs/internal/bucket"
 	"github.com/millrace/millrace/constructs/internal/removal"
+	"github.com/millrace/millrace/constructs/internal/role"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
@@ -38,31 +41,49 @@ type Destination interface {
 type S3 struct {
 	// Bucket to write to; nil defines one. Several consumers can share one.
 	Bucket awss3.IBucket
+	// Key encrypts the bucket that is defined here; nil means S3's own key.
+	Key awskms.IKey
+	// AccessLogs is the bucket that S3 writes the access logs of the bucket defined
+	// here to; nil means none.
+	AccessLogs awss3.IBucket
+	// Expiration deletes objects of that age from the bucket that is defined here,
+	// in whole days of at least one; 0 (default) keeps them until somebody does.
+	Expiration time.Duration
 }
 
 var _ Destination = S3{}
 
-func (S3) validate(*spec.Check) {}
+func (s S3) validate(c *spec.Check) {
+	c.Expiration("OnFailure.Expiration", s.Expiration)
+	s.bucket("").Check(c)
+	if given := s.Key != nil || s.AccessLogs != nil || s.Expiration != 0; given && s.Bucket != nil {
+		c.Add("OnFailure.Bucket", "a bucket", "Key, AccessLogs and Expiration are for the bucket that is defined here, and one was given", "leave them out, or Bucket")
+	}
+}
+
+func (s S3) bucket(policy awscdk.RemovalPolicy) bucket.Props {
+	return bucket.Props{Key: s.Key, AccessLogs: s.AccessLogs, Expiration: s.Expiration, RemovalPolicy: policy}
+}
 
 func (s S3) attach(c *Consumer, policy awscdk.RemovalPolicy) (*string, []awsiam.Grant) {
 	if c.bucket = s.Bucket; c.bucket == nil {
-		c.bucket = bucket.New(c.construct, "Failures", policy)
+		c.bucket = bucket.New(c.construct, "Failures", s.bucket(policy))
 	}
-	role := c.GrantPrincipal()
+	executes := c.GrantPrincipal()
 	grants := []awsiam.Grant{
 		// What Lambda asks for to see that the bucket is there.
-		allow.On(role, []*string{c.bucket.BucketArn()}, "s3:ListBucket"),
-		allow.On(role, []*string{
+		allow.On(executes, []*string{c.bucket.BucketArn()}, "s3:ListBucket"),
+		allow.On(executes, []*string{
 			c.bucket.ArnForObjects(jsii.String(FailedPrefix + "*")),
 			c.bucket.ArnForObjects(jsii.String(RejectedPrefix + "*")),
 		}, "s3:PutObject"),
 	}
-	acceptIn(c.function.Role(), accept.Finding{
+	role.Also(c.function.Role(), accept.Finding{
 		Reason:    "Lambda makes the names of the objects itself, below these two prefixes of the failure bucket.",
 		IDs:       []string{"AwsSolutions-IAM5"},
 		AppliesTo: []string{"/^Resource::.*/" + FailedPrefix + `\*$/`, "/^Resource::.*/" + RejectedPrefix + `\*$/`},
 	})
-	return c.bucket.BucketArn(), append(grants, useKey(c.bucket.EncryptionKey(), role, "kms:GenerateDataKey")...)
+	return c.bucket.BucketArn(), append(grants, useKey(c.bucket.EncryptionKey(), executes, "kms:GenerateDataKey")...)
 }
 
 func (S3) noun() string { return "the failure bucket" }

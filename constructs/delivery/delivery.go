@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskinesisfirehose"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/constructs-go/constructs/v10"
@@ -83,6 +84,9 @@ type Props struct {
 	To Destination
 	// Transform that records pass; none by default.
 	Transform *Transform
+	// LogKey encrypts the delivery's own log; nil means CloudWatch Logs' key. A key
+	// of this app is opened to CloudWatch Logs; an imported one has to be already.
+	LogKey awskms.IKey
 	// RemovalPolicy of what is defined here (bucket, logs); RETAIN by default.
 	RemovalPolicy awscdk.RemovalPolicy
 }
@@ -107,7 +111,7 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 	props.RemovalPolicy = removal.Or(props.RemovalPolicy)
 	d := &Delivery{construct: this, props: props}
 	d.role = role.New(this, "Role", "firehose.amazonaws.com")
-	d.logs = logs.New(this, "Logs", 30, nil, props.RemovalPolicy)
+	d.logs = logs.New(this, "Logs", 30, props.LogKey, props.RemovalPolicy)
 	d.allow([]*string{d.logs.LogGroupArn()}, "logs:PutLogEvents")
 	d.keep(props.Source.Grant(d.role, "kinesis:DescribeStream", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"))
 	if t := props.Transform; t != nil {
@@ -130,7 +134,7 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 	role.Accept(d.role, accept.Finding{
 		Reason:    "Firehose writes objects whose keys it makes itself, anywhere in its own bucket; the actions are six, by name.",
 		IDs:       []string{"AwsSolutions-IAM5"},
-		AppliesTo: []string{`/^Resource::.*\/\*$/`, `/^Resource::.*:\*$/`},
+		AppliesTo: []string{`/^Resource::.*\/\*$/`},
 	})
 	accept.On(d.resource, accept.Because("The source is a Kinesis stream, which is encrypted itself; Firehose refuses encryption of its own then.",
 		"AwsSolutions-KDF1"))

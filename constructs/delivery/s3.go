@@ -3,7 +3,9 @@ package delivery
 import (
 	"fmt"
 
+	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskinesisfirehose"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/jsii-runtime-go"
 
@@ -19,15 +21,43 @@ type S3 struct {
 	spec.S3Delivery
 	// Bucket to deliver to; nil defines one.
 	Bucket awss3.IBucket
+	// Key encrypts the objects of the bucket that is defined; nil means S3's own
+	// key. A bucket that is passed brings its own.
+	Key awskms.IKey
+	// AccessLogs is the bucket that S3 writes the access logs of the defined bucket
+	// to; nil means none. It has to be encrypted with S3's own key. An imported one
+	// has to admit logging.s3.amazonaws.com already: the CDK warns of it, on the
+	// delivery's Bucket, with "@aws-cdk/aws-s3:accessLogsPolicyNotAdded".
+	AccessLogs awss3.IBucket
 }
 
 var _ Destination = S3{}
 
-func (s S3) validate(c *spec.Check) { c.Merge(s.S3Delivery.Validate("")) }
+func (s S3) validate(c *spec.Check) {
+	c.Merge(s.S3Delivery.Validate(""))
+	s.define("").Check(c)
+	if s.Bucket == nil {
+		return
+	}
+	for _, own := range []struct {
+		field string
+		set   bool
+	}{{"Key", s.Key != nil}, {"AccessLogs", s.AccessLogs != nil}, {"Expiration", s.Expiration > 0}} {
+		if own.set {
+			c.Add(own.field, "set, and so is Bucket", "it is for the bucket that is defined where none is passed",
+				"set it on your bucket, or leave Bucket out")
+		}
+	}
+}
+
+// define is the bucket that is defined where none is passed.
+func (s S3) define(policy awscdk.RemovalPolicy) bucket.Props {
+	return bucket.Props{Key: s.Key, AccessLogs: s.AccessLogs, Expiration: s.Expiration, RemovalPolicy: policy}
+}
 
 func (s S3) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
 	if d.bucket = s.Bucket; d.bucket == nil {
-		d.bucket = bucket.New(d.construct, "Bucket", d.props.RemovalPolicy)
+		d.bucket = bucket.New(d.construct, "Bucket", s.define(d.props.RemovalPolicy))
 	}
 	d.allowBucket()
 	settings := s.WithDefaults()

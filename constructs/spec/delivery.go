@@ -33,6 +33,10 @@ type S3Delivery struct {
 	BufferInterval time.Duration
 	// Compression: GZIP (default), Snappy, HadoopSnappy, ZIP or Uncompressed.
 	Compression Compression
+	// Expiration after which S3 deletes an object of the bucket that is defined
+	// here, whole days from 24 h on; by default, or with Forever, objects are kept.
+	// A bucket that is passed has lifecycle rules of its own.
+	Expiration time.Duration
 }
 
 // WithDefaults returns s with its defaults written out.
@@ -42,6 +46,7 @@ func (s S3Delivery) WithDefaults() S3Delivery {
 	s.BufferSize = or(s.BufferSize, 5)
 	s.BufferInterval = or(s.BufferInterval, 300*time.Second)
 	s.Compression = orText(s.Compression, GZIP)
+	s.Expiration = or(s.Expiration, Forever)
 	return s
 }
 
@@ -52,6 +57,7 @@ func (s S3Delivery) Validate(path string) error {
 	within(c, "BufferInterval", d.BufferInterval, S3BufferInterval)
 	wholeSeconds(c, "BufferInterval", d.BufferInterval)
 	oneOf(c, "Compression", d.Compression, GZIP, Snappy, HadoopSnappy, ZIP, Uncompressed)
+	c.Expiration("Expiration", d.Expiration)
 	expressions(c, "Prefix", d.Prefix)
 	expressions(c, "ErrorPrefix", d.ErrorPrefix)
 	if strings.Contains(d.Prefix, "!{firehose:error-output-type}") {

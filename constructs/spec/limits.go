@@ -72,8 +72,10 @@ var (
 	RolloutInterval = Limit[time.Duration]{time.Minute, 2_880 * time.Minute, "a Lambda deployment of CodeDeploy lasts two days at most"}
 
 	// S3BufferSize and the following are in MiB.
-	S3BufferSize            = Limit[int]{1, 128, "Firehose BufferingHints SizeInMBs"}
-	S3BufferInterval        = Limit[time.Duration]{0, 900 * time.Second, "Firehose BufferingHints IntervalInSeconds; spec.Zero for none"}
+	S3BufferSize     = Limit[int]{1, 128, "Firehose BufferingHints SizeInMBs"}
+	S3BufferInterval = Limit[time.Duration]{0, 900 * time.Second, "Firehose BufferingHints IntervalInSeconds; spec.Zero for none"}
+	// S3Expiration is whole days.
+	S3Expiration            = Limit[time.Duration]{24 * time.Hour, 36_500 * 24 * time.Hour, "an S3 lifecycle rule counts days; a hundred years is as good as leaving it out"}
 	TransformBufferSize     = Limit[float64]{0.2, 3, "Firehose hands a transform at most 3 MiB, so that the base64 of it stays under Lambda's 6 MB"}
 	TransformBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "Firehose BufferIntervalInSeconds; spec.Zero for none"}
 	TransformRetries        = Limit[int]{0, 300, "Firehose NumberOfRetries of a Lambda processor; spec.Zero for none"}

@@ -117,6 +117,18 @@ func (c *Check) Email(field, address string) {
 	}
 }
 
+// Expiration notes a problem when S3 can't delete objects at that age; 0 and
+// [Forever] keep them.
+func (c *Check) Expiration(field string, age time.Duration) {
+	if age == 0 || age == Forever {
+		return
+	}
+	within(c, field, age, S3Expiration)
+	if age > 0 && age%(24*time.Hour) != 0 {
+		c.Add(field, age, "S3's lifecycle rules count whole days", "use a multiple of 24 h")
+	}
+}
+
 // Merge adds the problems of err, when it is an [*Invalid], to c's.
 func (c *Check) Merge(err error) {
 	if e, ok := err.(*Invalid); ok {

@@ -77,7 +77,7 @@ func (s *Stream) FanOut(id string, props FanOutProps) *FanOut {
 	}
 	f := &FanOut{construct: this, stream: s, name: name, resource: awskinesis.NewCfnStreamConsumer(this, jsii.String("Resource"), cfn)}
 	if n := len(s.fanOuts); n >= atOnce {
-		f.resource.AddDependency(s.fanOuts[n-atOnce].resource)
+		f.resource.AddResourceDependency(s.fanOuts[n-atOnce].resource, nil)
 	}
 	s.fanOuts = append(s.fanOuts, f)
 	return f

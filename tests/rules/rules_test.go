@@ -63,6 +63,11 @@ var rules = []rule{
 		"constructs are for anyone's app: what they deploy reaches them as a package path",
 	},
 	{
+		[]string{"constructs/", "stacks/"},
+		[]string{"github.com/cdklabs/cdk-nag-go/"},
+		"cdk-nag checks what is defined, in tests: an app that uses the constructs must not have to load it",
+	},
+	{
 		[]string{"lambdas/kit/"},
 		[]string{module + "lambdas/race", module + "lambdas/standings", module + "lambdas/podium", module + "lambdas/archive", module + "local", module + "cmd/"},
 		"the kit is for anyone's functions and knows nothing of the race",

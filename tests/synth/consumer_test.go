@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssnssubscriptions"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
@@ -343,6 +344,10 @@ func TestAConsumerRefusesWhatAWSWould(t *testing.T) {
 		"a queue and a key for another": {of(func(s constructs.Construct, p *consumer.Props) {
 			p.OnFailure = consumer.SQS{Queue: awssqs.NewQueue(s, jsii.String("Q"), nil), Key: awskms.NewKey(s, jsii.String("K"), nil)}
 		}), "OnFailure.Key"},
+		"failed batches for half a day": {of(func(_ constructs.Construct, p *consumer.Props) { p.OnFailure = consumer.S3{Expiration: 12 * time.Hour} }), "OnFailure.Expiration OnFailure.Expiration"},
+		"a bucket and a key for another": {of(func(s constructs.Construct, p *consumer.Props) {
+			p.OnFailure = consumer.S3{Bucket: awss3.NewBucket(s, jsii.String("B"), nil), Key: awskms.NewKey(s, jsii.String("K"), nil)}
+		}), "OnFailure.Bucket"},
 		"no topic for failures": {of(func(_ constructs.Construct, p *consumer.Props) { p.OnFailure = consumer.SNS{} }), "OnFailure.Topic"},
 		"a FIFO topic for failures": {of(func(s constructs.Construct, p *consumer.Props) {
 			p.OnFailure = consumer.SNS{Topic: awssns.NewTopic(s, jsii.String("T"), &awssns.TopicProps{Fifo: jsii.Bool(true)})}

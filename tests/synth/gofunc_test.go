@@ -249,7 +249,7 @@ func TestTheLogKeyAdmitsCloudWatchLogs(t *testing.T) {
 		t.Fatalf("two groups take one statement, not %v", admitted)
 	}
 	service := at(admitted[0], "Principal", "Service", "Fn::Join", 1)
-	if diff := cmp.Diff([]any{"logs.", map[string]any{"Ref": "AWS::Region"}, ".amazonaws.com"}, service); diff != "" {
+	if diff := cmp.Diff([]any{"logs.", map[string]any{"Ref": "AWS::Region"}, ".", map[string]any{"Ref": "AWS::URLSuffix"}}, service); diff != "" {
 		t.Error(diff)
 	}
 	if at(admitted[0], "Condition", "ArnLike", "kms:EncryptionContext:aws:logs:arn") == nil {

@@ -34,6 +34,7 @@ type template struct {
 type resource struct {
 	Type                string
 	Properties          map[string]any
+	Metadata            map[string]any
 	DependsOn           []string
 	DeletionPolicy      string
 	UpdateReplacePolicy string

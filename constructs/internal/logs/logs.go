@@ -15,14 +15,13 @@ import (
 
 // New defines a log group that keeps its entries for days, one of
 // spec.LogRetentionDays, and is encrypted with key if one is given. The key's
-// policy then admits CloudWatch Logs, for log groups of this account and region;
-// that of an imported key can't be changed from here and has to admit it already.
+// policy, where it is defined in this app, admits CloudWatch Logs.
 func New(scope constructs.Construct, id string, days int, key awskms.IKey, policy awscdk.RemovalPolicy) awslogs.LogGroup {
 	group := awslogs.NewLogGroup(scope, jsii.String(id), &awslogs.LogGroupProps{
 		Retention: retention[days], EncryptionKey: key, RemovalPolicy: removal.Or(policy),
 	})
 	if key != nil {
-		admit(awscdk.Stack_Of(scope), key)
+		admit(scope, key)
 	} else {
 		accept.On(group.Node().DefaultChild().(awslogs.CfnLogGroup),
 			accept.Because("CloudWatch Logs encrypts every group with a key of its own; a customer key is a setting.",
@@ -31,20 +30,19 @@ func New(scope constructs.Construct, id string, days int, key awskms.IKey, polic
 	return group
 }
 
-// admit lets CloudWatch Logs use key: it refuses to make a group whose key
-// doesn't, and the CDK leaves that to its user. The group's own name isn't known
-// before it is made with the key.
-func admit(stack awscdk.Stack, key awskms.IKey) {
+// admit lets CloudWatch Logs use key for log groups of the stack's account and
+// region. Naming the group would be a circle: it has the key in its definition.
+func admit(scope constructs.Construct, key awskms.IKey) {
+	stack := awscdk.Stack_Of(scope)
 	key.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:        jsii.String("LogGroupsOfThisAccount"),
 		Actions:    jsii.Strings("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"),
-		Principals: &[]awsiam.IPrincipal{awsiam.NewServicePrincipal(jsii.String("logs."+*stack.Region()+".amazonaws.com"), nil)},
-		Resources:  jsii.Strings("*"), // in a key's policy that is the key
-		Conditions: &map[string]any{"ArnLike": map[string]any{
-			"kms:EncryptionContext:aws:logs:arn": stack.FormatArn(&awscdk.ArnComponents{
-				Service: jsii.String("logs"), Resource: jsii.String("log-group"), ResourceName: jsii.String("*"),
-				ArnFormat: awscdk.ArnFormat_COLON_RESOURCE_NAME,
-			}),
-		}},
+		Principals: &[]awsiam.IPrincipal{awsiam.NewServicePrincipal(jsii.String("logs."+*stack.Region()+"."+*stack.UrlSuffix()), nil)},
+		Resources:  jsii.Strings("*"), // in a key's policy: this key
+		Conditions: &map[string]any{"ArnLike": map[string]any{"kms:EncryptionContext:aws:logs:arn": stack.FormatArn(&awscdk.ArnComponents{
+			Service: jsii.String("logs"), Resource: jsii.String("log-group"), ResourceName: jsii.String("*"),
+			ArnFormat: awscdk.ArnFormat_COLON_RESOURCE_NAME,
+		})}},
 	}), jsii.Bool(true))
 }
 

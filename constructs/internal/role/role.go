@@ -29,6 +29,13 @@ func Accept(role awsiam.IRole, findings ...accept.Finding) {
 		"NIST.800.53.R5-IAMNoInlinePolicy"))...)
 }
 
+// Also records further findings, after Accept.
+func Also(role awsiam.IRole, findings ...accept.Finding) {
+	if policy := policyOf(role); policy != nil {
+		accept.On(policy, findings...)
+	}
+}
+
 // policyOf is the policy that grants to role end in, or nil.
 func policyOf(role awsiam.IRole) awsiam.CfnPolicy {
 	if child := role.Node().TryFindChild(jsii.String("DefaultPolicy")); child != nil {
