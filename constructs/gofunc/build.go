@@ -62,6 +62,9 @@ func (b Build) Package(pkg string) Code {
 // tag is what Go takes as a build tag.
 var tag = regexp.MustCompile(`^[\pL\pN_.]+$`)
 
+// own are the arguments that every go build is called with.
+var own = regexp.MustCompile(`(^|\s)--?(tags|ldflags|trimpath|buildvcs|o)\b`)
+
 // check notes every problem of b in c.
 func (b Build) check(c *spec.Check) {
 	if b.Dir != "" {
@@ -80,6 +83,8 @@ func (b Build) check(c *spec.Check) {
 			c.Add("Code.Env", name, "an environment variable has a name without =", "put what follows = into the value")
 		case slices.Contains(fixed, name):
 			c.Add("Code.Env", name, "it follows from the function: Linux without cgo, and its Architecture", "leave it out; set Architecture to change the processor")
+		case name == "GOFLAGS" && own.MatchString(b.Env[name]):
+			c.Add("Code.Env.GOFLAGS", b.Env[name], "what go build is called with goes before it", "set Tags or Ldflags")
 		case spec.IsToken(b.Env[name]):
 			c.Add("Code.Env."+name, "a token", "code is compiled before a token has its value", "pass it in the function's Environment")
 		}
@@ -246,12 +251,29 @@ func (r run) goBuild(pkgs []string, dir string) error {
 		fmt.Fprintln(&output, err)
 	case tooOld.Match(output.Bytes()):
 		fmt.Fprintln(&output, "\nGo is older than the code needs: install that version, or let Go fetch it by itself with GOTOOLCHAIN=auto")
+	case unlisted.Match(output.Bytes()) && len(imports(pkgs)) > 0:
+		fmt.Fprintf(&output, "\nIf a function belongs to another module, nothing imports it, and Go keeps what it needs only when go.mod names it as a tool:\n\tgo mod edit -tool=%s && go mod tidy\n", strings.Join(imports(pkgs), " -tool="))
 	}
 	return &BuildError{pkgs, output.String()}
 }
 
-// tooOld is what Go says to a go.mod, go.work or dependency that needs a newer one.
-var tooOld = regexp.MustCompile(`requires go >= |invalid go version '`)
+var (
+	// tooOld is what Go says to a go.mod, go.work or dependency that needs a newer one.
+	tooOld = regexp.MustCompile(`requires go >= |invalid go version '`)
+	// unlisted is what it says when go.mod, go.sum or vendor lack what a package needs.
+	unlisted = regexp.MustCompile(`missing go\.sum entry|no required module provides package|import lookup disabled by -mod=vendor`)
+)
+
+// imports are those of pkgs that are import paths.
+func imports(pkgs []string) []string {
+	var paths []string
+	for _, p := range pkgs {
+		if !strings.HasPrefix(p, ".") {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
 
 // projectRoot is the nearest directory upwards that has a go.mod, or a go.work
 // outside of modules. In a module, Go finds the go.work that it belongs to.

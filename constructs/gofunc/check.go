@@ -107,7 +107,16 @@ func (p Props) checkNetwork(c *spec.Check) {
 		}
 	}
 	p.checkSubnets(c)
+	if p.FileSystem != nil {
+		path := *p.FileSystem.Config().LocalMountPath
+		if !spec.IsToken(path) && (!mountPath.MatchString(path) || len(path) > spec.FunctionMountPath.Max) {
+			c.Add("FileSystem", path, "Lambda mounts at /mnt/ and a name of letters, digits, hyphens, underscores and dots, 160 characters in all", "mount it at /mnt/files or the like")
+		}
+	}
 }
+
+// mountPath is where Lambda mounts file systems.
+var mountPath = regexp.MustCompile(`^/mnt/[A-Za-z0-9_.-]+$`)
 
 func (p Props) checkSubnets(c *spec.Check) {
 	defer func() {

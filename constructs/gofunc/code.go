@@ -35,6 +35,11 @@ type Code struct {
 // that begins with "./" or "../" and is relative to the root of the module that
 // the app runs in, whichever of its directories that is.
 //
+// A function of another module, such as those that ship with millrace, has to be
+// named in go.mod as a tool (go mod edit -tool=import/path): a main package can't
+// be imported, and without that go mod tidy and go mod vendor leave out what it
+// needs.
+//
 // All packages named so far with equal settings are compiled by one `go build`
 // when the first of them is used, so name them together, before the first
 // construct that uses one.

@@ -56,6 +56,7 @@ var (
 	// FunctionEnvironment and FunctionCode are in bytes.
 	FunctionEnvironment    = Limit[int]{0, 4_096, "Lambda takes 4 KB of environment variables, measured as JSON"}
 	FunctionCode           = Limit[int64]{1, 250 << 20, "Lambda takes 250 MB of code and layers, unzipped"}
+	FunctionMountPath      = Limit[int]{6, 160, "FileSystemConfig LocalMountPath, in characters"}
 	FunctionLayers         = Limit[int]{0, 5, "Lambda takes five layers"}
 	FunctionSubnets        = Limit[int]{1, 16, "VpcConfig SubnetIds"}
 	FunctionSecurityGroups = Limit[int]{0, 5, "VpcConfig SecurityGroupIds"}

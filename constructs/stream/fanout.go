@@ -121,24 +121,16 @@ func (f *FanOut) Metric(name, statistic string) watch.Metric {
 	return m
 }
 
-// Grant allows exactly these actions ("kinesis:SubscribeToShard") on the consumer,
-// and what the stream's key needs for them. Grant what is done with the stream
-// on the stream.
-func (f *FanOut) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant {
-	check := spec.At("")
-	allow.Check(check, "kinesis", actions)
-	valid.Must(f.construct, check)
-	if uses := keyUses(actions); f.stream.key != nil && len(uses) > 0 {
-		f.stream.key.Grant(grantee, *jsii.Strings(uses...)...)
-	}
-	return allow.On(grantee, []*string{f.Arn()}, actions...)
+// GrantRead allows what an event source mapping does with the consumer and its
+// stream: Lambda asks for the stream's own reading too. There is no Grant, so that
+// a delivery, which can't read through a consumer, doesn't take it for a stream.
+func (f *FanOut) GrantRead(grantee awsiam.IGrantable) awsiam.Grant {
+	return f.stream.GrantRead(grantee).Combine(allow.On(grantee, []*string{f.Arn()}, onConsumers...))
 }
 
-// GrantRead allows what an event source mapping does with the consumer and its
-// stream: Lambda asks for the stream's own reading too.
-func (f *FanOut) GrantRead(grantee awsiam.IGrantable) awsiam.Grant {
-	return f.stream.GrantRead(grantee).Combine(f.Grant(grantee, "kinesis:DescribeStreamConsumer", "kinesis:SubscribeToShard"))
-}
+// onConsumers are the actions on a consumer, which read it. What the key allows for
+// the stream's reading is what they need of it.
+var onConsumers = []string{"kinesis:DescribeStreamConsumer", "kinesis:SubscribeToShard"}
 
 // Signals of the consumer: how far it is behind, and whether two want to be it.
 func (f *FanOut) Signals() []watch.Signal {

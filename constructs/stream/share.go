@@ -48,8 +48,7 @@ func (f *FanOut) Share(with string) {
 	check := spec.At("")
 	f.stream.checkSharing(check, with)
 	valid.Must(f.construct, check)
-	actions := []string{"kinesis:DescribeStreamConsumer", "kinesis:SubscribeToShard"}
-	f.stream.shareKey(f.construct, with, actions)
+	f.stream.shareKey(f.construct, with, onConsumers)
 	f.stream.stream.AddToResourcePolicy(allow.To(with, f.stream.Arn(), nil, "kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:ListShards"))
 	if f.policy == nil {
 		f.policy = awsiam.NewPolicyDocument(nil)
@@ -57,7 +56,7 @@ func (f *FanOut) Share(with string) {
 			ResourceArn: f.Arn(), ResourcePolicy: f.policy,
 		})
 	}
-	f.policy.AddStatements(allow.To(with, f.Arn(), nil, actions...))
+	f.policy.AddStatements(allow.To(with, f.Arn(), nil, onConsumers...))
 }
 
 func (s *Stream) checkSharing(c *spec.Check, with string) {

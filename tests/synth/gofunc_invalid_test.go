@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsefs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
@@ -62,6 +63,12 @@ func TestAFunctionRefusesBadSettings(t *testing.T) {
 		LayerVersionArn:    jsii.String("arn:aws:lambda:us-east-1:123456789012:layer:p:1"),
 		CompatibleRuntimes: &[]awslambda.Runtime{awslambda.Runtime_PYTHON_3_13()},
 	})
+	files := awslambda.FileSystem_FromEfsAccessPoint(awsefs.AccessPoint_FromAccessPointAttributes(stack, jsii.String("Files"), &awsefs.AccessPointAttributes{
+		AccessPointId: jsii.String("fsap-1"),
+		FileSystem: awsefs.FileSystem_FromFileSystemAttributes(stack, jsii.String("FileSystem"), &awsefs.FileSystemAttributes{
+			FileSystemId: jsii.String("fs-1"), SecurityGroup: group,
+		}),
+	}), jsii.String("/home"))
 	logs := awslogs.NewLogGroup(stack, jsii.String("Logs"), nil)
 	key := awskms.NewKey(stack, jsii.String("Key"), nil)
 
@@ -96,6 +103,9 @@ func TestAFunctionRefusesBadSettings(t *testing.T) {
 		"a path of Windows":                      {code(gofunc.Package(`lambdas\fn`)), "Code"},
 		"a package of a token":                   {code(gofunc.Package(token)), "Code"},
 		"a module that isn't there":              {code(gofunc.Build{Dir: "../nowhere"}.Package("./fn")), "Code.Dir"},
+		"tags in GOFLAGS":                        {code(gofunc.Build{Env: map[string]string{"GOFLAGS": "-mod=vendor -tags=a"}}.Package("./fn")), "Code.Env.GOFLAGS"},
+		"a file system mounted elsewhere":        {with(func(p *gofunc.Props) { p.VPC, p.FileSystem = vpc, files }), "FileSystem"},
+		"a file system without a VPC":            {with(func(p *gofunc.Props) { p.FileSystem = files }), "FileSystem"},
 		"two tags in one":                        {code(gofunc.Build{Tags: []string{"a,b"}}.Package("./fn")), "Code.Tags"},
 		"a system of one's own":                  {code(gofunc.Build{Env: map[string]string{"GOOS": "plan9", "GOARCH": "arm", "CGO_ENABLED": "1"}}.Package("./fn")), "Code.Env Code.Env Code.Env"},
 		"a value in a name":                      {code(gofunc.Build{Env: map[string]string{"GOFLAGS=-v": ""}}.Package("./fn")), "Code.Env"},

@@ -331,6 +331,24 @@ func TestAnAliasMovesWithTheCodeAndTheSettings(t *testing.T) {
 	}
 }
 
+func TestSignalsOfAFunctionNameTheirRunbooks(t *testing.T) {
+	_, stack := newStack(t)
+	f := gofunc.New(stack, "F", gofunc.Props{Code: gofunc.Package(someCode), Function: spec.Function{ReservedConcurrency: 7}})
+	got := map[string]string{}
+	for _, s := range f.Signals() {
+		got[s.Name] = s.Runbook
+		if s.Name == "Throttles" && !strings.Contains(s.From, "7 invocations") {
+			t.Errorf("the threshold of throttles doesn't come from what is reserved: %s", s.From)
+		}
+	}
+	want := map[string]string{
+		"Errors": "gofunc-errors", "Throttles": "gofunc-throttles", "Duration": "gofunc-duration", "RejectedRecords": "gofunc-rejected-records",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // elfHeader is the smallest file that is an ELF executable.
 func elfHeader(machine elf.Machine, abi elf.OSABI, kind elf.Type) []byte {
 	h := make([]byte, 64)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/millrace/millrace/constructs/accept"
 	"github.com/millrace/millrace/constructs/consumer"
+	"github.com/millrace/millrace/constructs/delivery"
 	"github.com/millrace/millrace/constructs/gofunc"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/stream"
@@ -187,6 +188,9 @@ func TestAFanOutIsAConsumersSource(t *testing.T) {
 	live := s.FanOut("Live", stream.FanOutProps{})
 	if live.Kind() != spec.Kinesis || live.Shards() != 2 || live.Retention() != 48*time.Hour || live.Stream() != s {
 		t.Error("the fan-out doesn't tell what its stream does")
+	}
+	if _, fits := any(live).(delivery.Source); fits {
+		t.Error("a delivery would take the consumer for a stream, which Firehose refuses")
 	}
 	c := consumer.New(stack, "Update", consumer.Props{Source: live, Code: gofunc.Package(someCode)})
 	watch.New(stack, "Watch", watch.Props{Signals: watch.All(live, c)})
