@@ -64,6 +64,8 @@ type Props struct {
 	// what BatchingWindow and BatchSize need if that is more: see
 	// [spec.Consumer.LeastTimeout].
 	spec.Function
+	// Resources that the function is connected to: a role, a VPC, keys, …
+	gofunc.Resources
 	// Source that is read.
 	Source Source
 	// Code of the function: a main package whose handler takes the source's event
@@ -122,7 +124,7 @@ func New(scope constructs.Construct, id string, props Props) *Consumer {
 		props.Timeout = max(props.Function.WithDefaults().Timeout, settings.LeastTimeout())
 	}
 	function := gofunc.Props{
-		Function: props.Function, Code: props.Code, Environment: props.Environment, RemovalPolicy: props.RemovalPolicy,
+		Function: props.Function, Resources: props.Resources, Code: props.Code, Environment: props.Environment, RemovalPolicy: props.RemovalPolicy,
 	}
 	valid.Must(this, check(props, from, function))
 

@@ -61,6 +61,8 @@ type Transform struct {
 	// Function are the settings of the function; its timeout is at most 5 minutes
 	// here and 60 s by default.
 	spec.Function
+	// Resources that the function is connected to: a role, a VPC, keys, …
+	gofunc.Resources
 	// Code of the function.
 	Code gofunc.Code
 	// Environment variables of the function.
@@ -69,7 +71,7 @@ type Transform struct {
 
 // function is the transform's, with the timeout that is the default here.
 func (t *Transform) function() gofunc.Props {
-	p := gofunc.Props{Function: t.Function, Code: t.Code, Environment: t.Environment}
+	p := gofunc.Props{Function: t.Function, Resources: t.Resources, Code: t.Code, Environment: t.Environment}
 	if p.Timeout == 0 {
 		p.Timeout = 60 * time.Second
 	}

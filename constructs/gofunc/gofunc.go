@@ -46,6 +46,15 @@ type Props struct {
 	// Environment variables, at most 4 KB of them. Values may be tokens, such as a
 	// table's name.
 	Environment map[string]*string
+	// Resources that it is connected to.
+	Resources
+	// RemovalPolicy of the logs; RETAIN by default.
+	RemovalPolicy awscdk.RemovalPolicy
+}
+
+// Resources are what a function is connected to, if anything. Whatever defines a
+// function takes them.
+type Resources struct {
 	// Key encrypts the environment variables at rest; nil means Lambda's own key,
 	// which is free. The role may decrypt with it.
 	Key awskms.IKey
@@ -73,8 +82,6 @@ type Props struct {
 	FileSystem awslambda.FileSystem
 	// Layers, at most five, for provided.al2023; none by default.
 	Layers []awslambda.ILayerVersion
-	// RemovalPolicy of the logs; RETAIN by default.
-	RemovalPolicy awscdk.RemovalPolicy
 }
 
 // Function is a Lambda function.

@@ -130,7 +130,7 @@ func TestAFunctionRefusesBadSettings(t *testing.T) {
 		"a variable with an underscore first":    {variables("_HANDLER", "x"), "Environment"},
 		"a variable without a value":             {with(func(p *gofunc.Props) { p.Environment = map[string]*string{"NONE": nil} }), "Environment.NONE"},
 		"variables of more than 4 KB":            {variables("LONG", strings.Repeat("x", 4096-len(`{"LONG":""}`)+1)), "Environment"},
-		"retention of a log group that is given": {gofunc.Props{Code: good, LogGroup: logs, Function: spec.Function{LogRetentionDays: 7}}, "LogRetentionDays"},
+		"retention of a log group that is given": {gofunc.Props{Code: good, Resources: gofunc.Resources{LogGroup: logs}, Function: spec.Function{LogRetentionDays: 7}}, "LogRetentionDays"},
 		"a key for a log group that is given":    {with(func(p *gofunc.Props) { p.LogGroup, p.LogKey = logs, key }), "LogKey"},
 		"a network without a VPC": {with(func(p *gofunc.Props) {
 			p.Subnets, p.SecurityGroups, p.IPv6 = &awsec2.SubnetSelection{}, []awsec2.ISecurityGroup{group}, true
@@ -149,7 +149,7 @@ func TestAFunctionRefusesBadSettings(t *testing.T) {
 		"a layer that is nil":        {with(func(p *gofunc.Props) { p.Layers = []awslambda.ILayerVersion{nil} }), "Layers[0]"},
 		"a layer of another runtime": {with(func(p *gofunc.Props) { p.Layers = []awslambda.ILayerVersion{layer, python} }), "Layers[1]"},
 		"everything wrong at once": {gofunc.Props{
-			Function: spec.Function{Name: "?", Memory: 1, Tracing: "?"}, Environment: map[string]*string{"1": nil}, IPv6: true,
+			Function: spec.Function{Name: "?", Memory: 1, Tracing: "?"}, Environment: map[string]*string{"1": nil}, Resources: gofunc.Resources{IPv6: true},
 		}, "Name Memory Tracing Code Environment IPv6"},
 	}
 	for name, c := range cases {

@@ -52,22 +52,26 @@ func fullestFunction(stack awscdk.Stack) {
 		},
 		Code:        gofunc.Package(someCode),
 		Environment: map[string]*string{"CURRENCY": jsii.String("EUR")},
-		Key:         key, LogKey: key, VPC: vpc,
-		Subnets: &awsec2.SubnetSelection{SubnetType: awsec2.SubnetType_PRIVATE_WITH_EGRESS},
-		IPv6:    true, FileSystem: awslambda.FileSystem_FromEfsAccessPoint(files, jsii.String("/mnt/files")),
-		Layers: []awslambda.ILayerVersion{awslambda.LayerVersion_FromLayerVersionArn(stack, jsii.String("Layer"),
-			jsii.String("arn:aws:lambda:us-east-1:123456789012:layer:collector:7"))},
+		Resources: gofunc.Resources{
+			Key: key, LogKey: key, VPC: vpc,
+			Subnets: &awsec2.SubnetSelection{SubnetType: awsec2.SubnetType_PRIVATE_WITH_EGRESS},
+			IPv6:    true, FileSystem: awslambda.FileSystem_FromEfsAccessPoint(files, jsii.String("/mnt/files")),
+			Layers: []awslambda.ILayerVersion{awslambda.LayerVersion_FromLayerVersionArn(stack, jsii.String("Layer"),
+				jsii.String("arn:aws:lambda:us-east-1:123456789012:layer:collector:7"))},
+		},
 		RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
 	})
 	function.Alias("live")
 	gofunc.New(stack, "Other", gofunc.Props{
 		Code: gofunc.Package(someCode),
-		Role: awsiam.Role_FromRoleArn(stack, jsii.String("Role"), jsii.String("arn:aws:iam::123456789012:role/given"), nil),
-		LogGroup: awslogs.NewLogGroup(stack, jsii.String("Logs"), &awslogs.LogGroupProps{
-			EncryptionKey: awskms.Key_FromKeyArn(stack, jsii.String("Other key"), jsii.String("arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012")),
-		}),
-		VPC: vpc, SecurityGroups: []awsec2.ISecurityGroup{
-			awsec2.SecurityGroup_FromSecurityGroupId(stack, jsii.String("Group"), jsii.String("sg-0123456789abcdef1"), nil),
+		Resources: gofunc.Resources{
+			Role: awsiam.Role_FromRoleArn(stack, jsii.String("Role"), jsii.String("arn:aws:iam::123456789012:role/given"), nil),
+			LogGroup: awslogs.NewLogGroup(stack, jsii.String("Logs"), &awslogs.LogGroupProps{
+				EncryptionKey: awskms.Key_FromKeyArn(stack, jsii.String("Other key"), jsii.String("arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012")),
+			}),
+			VPC: vpc, SecurityGroups: []awsec2.ISecurityGroup{
+				awsec2.SecurityGroup_FromSecurityGroupId(stack, jsii.String("Group"), jsii.String("sg-0123456789abcdef1"), nil),
+			},
 		},
 	})
 }
@@ -208,7 +212,7 @@ func TestTheRoleMayDoWhatLambdaDoesInItsNameAndNoMore(t *testing.T) {
 	app, stack := newStack(t)
 	vpc := awsec2.NewVpc(stack, jsii.String("Vpc"), &awsec2.VpcProps{MaxAzs: jsii.Number(1)})
 	key := awskms.NewKey(stack, jsii.String("Key"), nil)
-	gofunc.New(stack, "F", gofunc.Props{Code: gofunc.Package(someCode), Function: spec.Function{Tracing: spec.TracingActive}, VPC: vpc, Key: key})
+	gofunc.New(stack, "F", gofunc.Props{Code: gofunc.Package(someCode), Function: spec.Function{Tracing: spec.TracingActive}, Resources: gofunc.Resources{VPC: vpc, Key: key}})
 	got := map[string][]string{}
 	for resource, actions := range allowed(t, synth(t, app, "Test"), "FRole") {
 		for _, known := range []string{"FLogs", "Key", "arn:<AWS::Partition>:ec2:<AWS::Region>:<AWS::AccountId>:*/*"} {
@@ -236,7 +240,7 @@ func TestTheLogKeyAdmitsCloudWatchLogs(t *testing.T) {
 	app, stack := newStack(t)
 	key := awskms.NewKey(stack, jsii.String("Key"), nil)
 	for _, id := range []string{"F", "G"} {
-		gofunc.New(stack, id, gofunc.Props{Code: gofunc.Package(someCode), LogKey: key})
+		gofunc.New(stack, id, gofunc.Props{Code: gofunc.Package(someCode), Resources: gofunc.Resources{LogKey: key}})
 	}
 	_, policy := synth(t, app, "Test").only(t, "AWS::KMS::Key")
 	var admitted []any
