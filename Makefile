@@ -11,7 +11,8 @@ PYTHON ?= python3
 TOOL := go tool -modfile=tools/go.mod
 NODE_DONE := node_modules/.installed
 PYTHON_DONE := .venv/.installed
-NOT_E2E := $$(go list ./... | grep -v /tests/e2e)
+# The two that start the local machine, of which a checkout has one at a time.
+NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/iam)
 
 .PHONY: help
 help: ## List the targets
@@ -61,6 +62,10 @@ unit: install ## Unit tests, goldens and import rules; no emulator
 .PHONY: e2e
 e2e: install ## The stack on the emulator, end to end
 	go test -count=1 -timeout=15m -v ./tests/e2e
+
+.PHONY: test-iam
+test-iam: install ## Take every action out of every policy, one at a time, and see what fails
+	go test -count=1 -timeout=10m -v ./tests/iam
 
 .PHONY: race
 race: install ## Unit tests under the race detector
