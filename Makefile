@@ -11,6 +11,9 @@ PYTHON ?= python3
 TOOL := go tool -modfile=tools/go.mod
 NODE_DONE := node_modules/.installed
 PYTHON_DONE := .venv/.installed
+LINT_DONE := .venv-lint/.installed
+# Not the tests that start the local machine, of which a checkout has one at a time,
+# nor the example, which has a target of its own.
 NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/examples -e /tests/iam)
 
 .PHONY: help
