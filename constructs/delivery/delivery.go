@@ -31,19 +31,6 @@ import (
 	"github.com/millrace/millrace/constructs/watch"
 )
 
-// Source is the Kinesis stream that is delivered: a *stream.Stream; stream.Of
-// takes any IStream.
-type Source interface {
-	// Arn of the stream.
-	Arn() *string
-	// Kind must be spec.Kinesis.
-	Kind() spec.SourceKind
-	// Retention is how long the stream keeps a record.
-	Retention() time.Duration
-	// Grant allows exactly these actions on the stream.
-	Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Grant
-}
-
 // Destination is where records are delivered to: an [S3].
 type Destination interface {
 	validate(c *spec.Check)
@@ -78,10 +65,12 @@ func (t *Transform) function() gofunc.Props {
 	return p
 }
 
-// Props of [New]. Source and To are required.
+// Props of [New]. To is required, and one of Source and DirectPut.
 type Props struct {
 	// Source that is delivered.
 	Source Source
+	// DirectPut takes the records of producers, instead of a Source.
+	DirectPut *DirectPut
 	// To is the destination.
 	To Destination
 	// Transform that records pass; none by default.
@@ -115,7 +104,8 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 	d.role = role.New(this, "Role", "firehose.amazonaws.com")
 	d.logs = logs.New(this, "Logs", 30, props.LogKey, props.RemovalPolicy)
 	d.allow([]*string{d.logs.LogGroupArn()}, "logs:PutLogEvents")
-	d.keep(props.Source.Grant(d.role, "kinesis:DescribeStream", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"))
+	cfn := &awskinesisfirehose.CfnDeliveryStreamProps{}
+	d.attachSource(cfn)
 	if t := props.Transform; t != nil {
 		function := t.function()
 		function.RemovalPolicy = props.RemovalPolicy
@@ -125,12 +115,6 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 		d.allow([]*string{jsii.String(arn), jsii.String(arn + ":$LATEST")}, "lambda:InvokeFunction")
 	}
 
-	cfn := &awskinesisfirehose.CfnDeliveryStreamProps{
-		DeliveryStreamType: jsii.String("KinesisStreamAsSource"),
-		KinesisStreamSourceConfiguration: &awskinesisfirehose.CfnDeliveryStream_KinesisStreamSourceConfigurationProperty{
-			KinesisStreamArn: props.Source.Arn(), RoleArn: d.role.RoleArn(),
-		},
-	}
 	props.To.attach(d, cfn)
 	d.resource = awskinesisfirehose.NewCfnDeliveryStream(this, jsii.String("Resource"), cfn)
 	role.Accept(d.role, accept.Finding{
@@ -138,8 +122,7 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 		IDs:       []string{"AwsSolutions-IAM5"},
 		AppliesTo: []string{`/^Resource::.*\/\*$/`},
 	})
-	accept.On(d.resource, accept.Because("The source is a Kinesis stream, which is encrypted itself; Firehose refuses encryption of its own then.",
-		"AwsSolutions-KDF1"))
+	d.acceptSource()
 	for _, grant := range d.grants {
 		// Firehose tries its role when it is created: a first deployment would race IAM.
 		grant.ApplyBefore(d.resource)
@@ -149,11 +132,7 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 
 func validate(props Props) *spec.Check {
 	c := spec.At("")
-	if valid.Missing(props.Source) {
-		c.Add("Source", nil, "a delivery reads a stream", "set it to a *stream.Stream")
-	} else if props.Source.Kind() != spec.Kinesis {
-		c.Add("Source", string(props.Source.Kind()), "Firehose reads Kinesis streams only", "set it to a *stream.Stream")
-	}
+	props.checkSource(c)
 	if valid.Missing(props.To) {
 		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{}")
 	} else {
@@ -193,16 +172,7 @@ func (d *Delivery) Transform() *gofunc.Function { return d.transform }
 // Signals of the delivery: how far it is behind its source, what its destination
 // tells, and its transform's.
 func (d *Delivery) Signals() []watch.Signal {
-	signals := watch.Age(d.construct, "SourceAge", "Behind the stream (ms)",
-		d.metric("KinesisMillisBehindLatest", "Maximum"), d.props.Source.Retention(),
-		"See the delivery's own log and its transform's errors; raise the retention if it can't catch up in time.")
-	throttled := watch.Signal{
-		Owner: d.construct, Name: "SourceThrottled", Graph: "Reads of the stream turned away", Metric: d.metric("ThrottledGetRecords", "Sum"),
-		From: "a stream with free read capacity turns none away", Why: "Firehose shares the stream's 2 MB/s and 5 calls/s per shard with other readers.",
-		Do:      "Give the other consumers enhanced fan-out, or remove one.",
-		Periods: 15, Breaching: 10, Missing: watch.NotBreaching, Severity: watch.Warning,
-	}
-	signals = append(signals, throttled)
+	signals := d.sourceSignals()
 	signals = append(signals, d.props.To.signals(d)...)
 	if d.transform != nil {
 		signals = append(signals, watch.Signal{

@@ -2,12 +2,14 @@ package synth
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/jsii-runtime-go"
@@ -40,6 +42,61 @@ func init() {
 			LogKey: key,
 		})
 	}
+	fullest["direct-put"] = func(stack awscdk.Stack) {
+		key := awskms.NewKey(stack, jsii.String("Key"), &awskms.KeyProps{EnableKeyRotation: jsii.Bool(true)})
+		delivery.New(stack, "Archive", delivery.Props{
+			DirectPut: &delivery.DirectPut{Key: key}, To: delivery.S3{Key: key, AccessLogs: logsBucket(stack)}, LogKey: key,
+		})
+	}
+}
+
+func TestProducersCanPutToADelivery(t *testing.T) {
+	for name, c := range map[string]struct {
+		key  bool
+		want string
+	}{"with Firehose's key": {false, "AWS_OWNED_CMK"}, "with a customer key": {true, "CUSTOMER_MANAGED_CMK"}} {
+		t.Run(name, func(t *testing.T) {
+			app, stack := newStack(t)
+			direct := &delivery.DirectPut{}
+			if c.key {
+				direct.Key = awskms.NewKey(stack, jsii.String("Key"), nil)
+			}
+			d := delivery.New(stack, "D", delivery.Props{DirectPut: direct, To: delivery.S3{}})
+			producer := awsiam.NewRole(stack, jsii.String("Producer"), &awsiam.RoleProps{AssumedBy: awsiam.NewAccountRootPrincipal()})
+			d.GrantPut(producer)
+			for _, s := range d.Signals() {
+				if strings.HasPrefix(s.Name, "Source") {
+					t.Errorf("there is no source to watch, but %s is", s.Name)
+				}
+			}
+			template := synth(t, app, "Test")
+			_, firehose := template.only(t, "AWS::KinesisFirehose::DeliveryStream")
+			encryption := firehose.Properties["DeliveryStreamEncryptionConfigurationInput"]
+			if firehose.Properties["DeliveryStreamType"] != "DirectPut" || at(encryption, "KeyType") != c.want || (at(encryption, "KeyARN") != nil) != c.key {
+				t.Errorf("%v", firehose.Properties)
+			}
+			for id, policy := range template.ofType("AWS::IAM::Policy") {
+				if text := fmt.Sprint(policy.Properties); strings.Contains(text, "kinesis:") || strings.HasPrefix(id, "Producer") != strings.Contains(text, "firehose:PutRecordBatch") {
+					t.Errorf("%s: %s", id, text)
+				}
+			}
+		})
+	}
+}
+
+func TestADeliveryRefusesTwoSourcesAndNone(t *testing.T) {
+	_, stack := newStack(t)
+	s := stream.New(stack, "S", stream.Props{})
+	// Encryption of its own on a delivery of a stream is what Firehose refuses.
+	refused(t, "Test/Both", "DirectPut", func() {
+		delivery.New(stack, "Both", delivery.Props{Source: s, DirectPut: &delivery.DirectPut{Key: awskms.NewKey(stack, jsii.String("Key"), nil)}, To: delivery.S3{}})
+	})
+	refused(t, "Test/None", "Source", func() { delivery.New(stack, "None", delivery.Props{To: delivery.S3{}}) })
+	refused(t, "Test/Transform", "Retries Memory Timeout Transform.Timeout", func() {
+		delivery.New(stack, "Transform", delivery.Props{Source: s, To: delivery.S3{}, Transform: &delivery.Transform{
+			Code: gofunc.Package(someCode), Transform: spec.Transform{Retries: 301}, Function: spec.Function{Memory: 127, Timeout: time.Hour},
+		}})
+	})
 }
 
 // logsBucket takes the access logs of other buckets; it has none of its own, as
