@@ -55,7 +55,7 @@ func TestAllFunctionsAreBuiltByOneGoBuildAndAreSmall(t *testing.T) {
 		t.Errorf("want one go build, got %q", got)
 	}
 	assets := map[string]bool{}
-	for id, f := range template.ofType("AWS::Lambda::Function") {
+	for id, f := range template.OfType("AWS::Lambda::Function") {
 		key := at(f.Properties, "Code", "S3Key").(string)
 		assets[key] = true
 		file := filepath.Join(*app.Outdir(), "asset."+strings.TrimSuffix(key, ".zip"), "bootstrap")
@@ -71,7 +71,7 @@ func TestAllFunctionsAreBuiltByOneGoBuildAndAreSmall(t *testing.T) {
 	// Another app in the process gets equal assets: the code didn't change.
 	again := newApp(t, true)
 	race.New(again, race.Config{})
-	for id, f := range synth(t, again, race.StackName).ofType("AWS::Lambda::Function") {
+	for id, f := range synth(t, again, race.StackName).OfType("AWS::Lambda::Function") {
 		if key := at(f.Properties, "Code", "S3Key").(string); !assets[key] {
 			t.Errorf("%s has a new asset %s for unchanged code", id, key)
 		}
@@ -112,7 +112,7 @@ func TestPackagesWithAwkwardNamesDoNotMix(t *testing.T) {
 		})
 		want[*stack.GetLogicalId(f.Resource())] = "testdata/same/" + pkg + "/main.go"
 	}
-	for id, f := range synth(t, app, "Test").ofType("AWS::Lambda::Function") {
+	for id, f := range synth(t, app, "Test").OfType("AWS::Lambda::Function") {
 		binary, err := os.ReadFile(filepath.Join(*app.Outdir(), "asset."+strings.TrimSuffix(at(f.Properties, "Code", "S3Key").(string), ".zip"), "bootstrap"))
 		if err != nil {
 			t.Fatal(err)

@@ -8,12 +8,12 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/snapshot"
 	"github.com/millrace/millrace/stacks/race"
 )
 
@@ -21,46 +21,6 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	jsii.Close()
 	os.Exit(code)
-}
-
-// template is a synthesized CloudFormation template.
-type template struct {
-	Resources map[string]resource
-	Outputs   map[string]any
-	Metadata  map[string]any
-	raw       map[string]any
-}
-
-type resource struct {
-	Type                string
-	Properties          map[string]any
-	DependsOn           []string
-	DeletionPolicy      string
-	UpdateReplacePolicy string
-}
-
-// ofType returns the resources of a type, by logical id.
-func (t *template) ofType(name string) map[string]resource {
-	found := map[string]resource{}
-	for id, r := range t.Resources {
-		if r.Type == name {
-			found[id] = r
-		}
-	}
-	return found
-}
-
-// only returns the one resource of a type.
-func (t *template) only(tb testing.TB, name string) (string, resource) {
-	tb.Helper()
-	found := t.ofType(name)
-	if len(found) != 1 {
-		tb.Fatalf("want one %s, got %d", name, len(found))
-	}
-	for id, r := range found {
-		return id, r
-	}
-	panic("unreachable")
 }
 
 // newApp is an app with the feature flags of cdk.json. Functions aren't compiled
@@ -83,54 +43,20 @@ func newApp(tb testing.TB, bundling bool) awscdk.App {
 }
 
 // synthRace synthesizes the stack with config.
-func synthRace(tb testing.TB, config race.Config) *template {
+func synthRace(tb testing.TB, config race.Config) *snapshot.Template {
 	tb.Helper()
-	app := newApp(tb, false)
-	race.New(app, config)
-	return synth(tb, app, race.StackName)
+	return snapshot.Of(tb, race.New(newApp(tb, false), config).Stack)
 }
 
 // synth synthesizes app and returns the template of the stack of that name.
-func synth(tb testing.TB, app awscdk.App, stack string) *template {
+func synth(tb testing.TB, app awscdk.App, stack string) *snapshot.Template {
 	tb.Helper()
 	app.Synth(nil)
-	text, err := os.ReadFile(filepath.Join(*app.Outdir(), stack+".template.json"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var t template
-	if err := json.Unmarshal(text, &t); err != nil {
-		tb.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &t.raw); err != nil {
-		tb.Fatal(err)
-	}
-	return &t
+	return snapshot.Read(tb, *app.Outdir(), stack)
 }
 
-// at follows keys and indexes into decoded JSON; nil where the way ends.
-func at(v any, path ...any) any {
-	for _, step := range path {
-		switch key := step.(type) {
-		case string:
-			m, _ := v.(map[string]any)
-			v = m[key]
-		case int:
-			list, _ := v.([]any)
-			if key >= len(list) {
-				return nil
-			}
-			v = list[key]
-		}
-	}
-	return v
-}
-
-// refers returns the logical id that a Ref or Fn::GetAtt names, or "".
-func refers(v any) string {
-	if id, ok := at(v, "Ref").(string); ok {
-		return id
-	}
-	id, _ := at(v, "Fn::GetAtt", 0).(string)
-	return id
-}
+// Short names for what nearly every test calls.
+var (
+	at     = snapshot.At
+	refers = snapshot.Refers
+)
