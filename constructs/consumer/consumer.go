@@ -195,11 +195,11 @@ func (c *Consumer) Signals() []watch.Signal {
 	mapping := map[string]*string{"EventSourceMappingUUID": c.mapping.AttrId()}
 	signals := watch.Age(c.construct, "IteratorAge", "Age of the last record processed (ms)",
 		watch.Metric{Namespace: "AWS/Lambda", Name: "IteratorAge", Statistic: "Maximum", Dimensions: function}, c.source.Retention(),
-		"See the function's errors, throttles and duration; else raise the batch size or the parallelization factor, or add shards.")
-	givenUp := func(name, graph, metric, why, do string) watch.Signal {
+		"consumer-iterator-age", "See the function's errors, throttles and duration; else raise the batch size or the parallelization factor, or add shards.")
+	givenUp := func(name, graph, metric, runbook, why, do string) watch.Signal {
 		return watch.Signal{
 			Owner: c.construct, Name: name, Graph: graph, Metric: watch.Metric{Namespace: "AWS/Lambda", Name: metric, Statistic: "Sum", Dimensions: mapping},
-			From: "a healthy consumer gives up none", Why: why, Do: do, Missing: watch.NotBreaching, Severity: watch.Critical,
+			From: "a healthy consumer gives up none", Why: why, Do: do, Runbook: runbook, Missing: watch.NotBreaching, Severity: watch.Critical,
 		}
 	}
 	// The metrics of a function and of its mapping are silent when nothing is read:
@@ -215,6 +215,7 @@ func (c *Consumer) Signals() []watch.Signal {
 		},
 		From: "in each of 15 minutes", Why: "Lambda polls nothing from a source that has something: the mapping is off, or may not read the source or use its key.",
 		Do:      "Look at the mapping's state and last result; enable it, or mend the role's and the key's policies. The source keeps its records until its retention ends.",
+		Runbook: "consumer-stopped",
 		Periods: 15, Missing: watch.NotBreaching, Severity: watch.Critical,
 	}
 	budget := "its retries"
@@ -222,10 +223,10 @@ func (c *Consumer) Signals() []watch.Signal {
 		budget = fmt.Sprintf("%d retries", n)
 	}
 	return append(append(signals, stopped,
-		givenUp("FailedBatches", "Records in failed batches", "OnFailureDestinationDeliveredEventCount",
+		givenUp("FailedBatches", "Records in failed batches", "OnFailureDestinationDeliveredEventCount", "consumer-failed-batches",
 			"Lambda gave batches up after "+budget+" or at the maximum age and wrote them to the failure bucket.",
 			"Find the cause in the function's log, mend it, then process the objects under "+FailedPrefix+" of the failure bucket again."),
-		givenUp("DroppedRecords", "Records dropped", "DroppedEventCount",
+		givenUp("DroppedRecords", "Records dropped", "DroppedEventCount", "consumer-dropped-records",
 			"Lambda gave records up without writing them to the failure bucket.",
 			"Read them from the stream while it still has them; check that the failure bucket exists and that the function's role can write to it."),
 	), c.function.Signals()...)

@@ -189,11 +189,12 @@ func (d *Delivery) Transform() *gofunc.Function { return d.transform }
 func (d *Delivery) Signals() []watch.Signal {
 	signals := watch.Age(d.construct, "SourceAge", "Behind the stream (ms)",
 		d.metric("KinesisMillisBehindLatest", "Maximum"), d.props.Source.Retention(),
-		"See the delivery's own log and its transform's errors; raise the retention if it can't catch up in time.")
+		"delivery-source-age", "See the delivery's own log and its transform's errors; raise the retention if it can't catch up in time.")
 	throttled := watch.Signal{
 		Owner: d.construct, Name: "SourceThrottled", Graph: "Reads of the stream turned away", Metric: d.metric("ThrottledGetRecords", "Sum"),
 		From: "a stream with free read capacity turns none away", Why: "Firehose shares the stream's 2 MB/s and 5 calls/s per shard with other readers.",
 		Do:      "Give the other consumers enhanced fan-out, or remove one.",
+		Runbook: "delivery-source-throttled",
 		Periods: 15, Breaching: 10, Missing: watch.NotBreaching, Severity: watch.Warning,
 	}
 	signals = append(signals, throttled)
@@ -204,6 +205,7 @@ func (d *Delivery) Signals() []watch.Signal {
 			Below: true, Threshold: 1, From: "every invocation should succeed",
 			Why:     "Invocations of the transform failed; after the retries their records go to the error prefix.",
 			Do:      "Read the transform's log; deliver the objects under the error prefix again once it is mended.",
+			Runbook: "delivery-transform-failed",
 			Periods: 3, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 		})
 		signals = append(signals, d.transform.Signals()...)

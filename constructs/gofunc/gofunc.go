@@ -144,18 +144,18 @@ func (f *Function) Settings() spec.Function { return f.settings }
 // records that its code rejected.
 func (f *Function) Signals() []watch.Signal {
 	dimensions := map[string]*string{"FunctionName": f.function.FunctionName()}
-	count := func(namespace, name, graph, from, why, do string) watch.Signal {
+	count := func(namespace, name, graph, runbook, from, why, do string) watch.Signal {
 		return watch.Signal{
 			Owner: f.construct, Name: name, Graph: graph, Metric: watch.Metric{Namespace: namespace, Name: name, Statistic: "Sum", Dimensions: dimensions},
-			From: from, Why: why, Do: do, Missing: watch.NotBreaching, Severity: watch.Warning,
+			From: from, Why: why, Do: do, Runbook: runbook, Missing: watch.NotBreaching, Severity: watch.Warning,
 		}
 	}
-	throttles := count("AWS/Lambda", "Throttles", "Throttled invocations", "none are expected under the account's concurrency",
+	throttles := count("AWS/Lambda", "Throttles", "Throttled invocations", "gofunc-throttles", "none are expected under the account's concurrency",
 		"Lambda has no concurrency left for the function.", "Raise the account's concurrency quota, or lower another function's share.")
 	throttles.Periods, throttles.Breaching = 5, 3
 	near := .8 * float64(f.settings.Timeout.Milliseconds())
 	return []watch.Signal{
-		count("AWS/Lambda", "Errors", "Failed invocations", "every error makes the source retry",
+		count("AWS/Lambda", "Errors", "Failed invocations", "gofunc-errors", "every error makes the source retry",
 			"An invocation ended in an error, was killed at its timeout or ran out of memory.",
 			"Read the function's log around that minute; look at what was deployed last."),
 		throttles,
@@ -164,10 +164,11 @@ func (f *Function) Signals() []watch.Signal {
 			Threshold: near, From: fmt.Sprintf("80 %% of the timeout of %g s", f.settings.Timeout.Seconds()),
 			Why:     "Invocations are about to be killed at the timeout, and their batches retried.",
 			Do:      "Look for a slow dependency; else raise the memory or the timeout, or lower the batch size.",
+			Runbook: "gofunc-duration",
 			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 		},
 		// The namespace and name are lambdas/kit/emf's.
-		count("Millrace", "RejectedRecords", "Records rejected by the code", "a producer that keeps to the format has none",
+		count("Millrace", "RejectedRecords", "Records rejected by the code", "gofunc-rejected-records", "a producer that keeps to the format has none",
 			"Records couldn't be understood and were set aside with their reason.",
 			"The function's log says where each one is; find the producer by its partition key, and correct it."),
 	}

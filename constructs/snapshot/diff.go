@@ -11,11 +11,73 @@ import (
 // compare lists what differs, below the resource or section it is in; "" if
 // nothing does.
 func compare(before, after map[string]any) string {
-	r := &reporter{before: before, after: after}
-	if cmp.Equal(before, after, cmp.Reporter(r)) {
+	if cmp.Equal(before, after) {
 		return ""
 	}
+	text := report(flat(before).(map[string]any), flat(after).(map[string]any))
+	if text == "" { // only the notation of a text differs
+		text = report(before, after)
+	}
+	return text
+}
+
+func report(before, after map[string]any) string {
+	r := &reporter{before: before, after: after}
+	cmp.Equal(before, after, cmp.Reporter(r))
 	return r.text.String()
+}
+
+// flat makes texts of joined ones, "arn:${AWS::Partition}:…", and trees of texts
+// that are JSON, as a dashboard's body is: their differences are to be read.
+func flat(v any) any {
+	switch v := v.(type) {
+	case string:
+		if strings.HasPrefix(v, "{") {
+			if tree, err := decode([]byte(v)); err == nil {
+				return tree
+			}
+		}
+	case []any:
+		list := make([]any, len(v))
+		for i, item := range v {
+			list[i] = flat(item)
+		}
+		return list
+	case map[string]any:
+		if text, ok := joined(v); ok {
+			return flat(text)
+		}
+		m := make(map[string]any, len(v))
+		for key, item := range v {
+			m[key] = flat(item)
+		}
+		return m
+	}
+	return v
+}
+
+// joined is an Fn::Join of texts and references as one text.
+func joined(v map[string]any) (string, bool) {
+	parts, ok := At(v, "Fn::Join", 1).([]any)
+	if separator := At(v, "Fn::Join", 0); !ok || separator != "" {
+		return "", false
+	}
+	var b strings.Builder
+	for _, part := range parts {
+		switch id := Refers(part); {
+		case id != "" && At(part, "Ref") != nil:
+			b.WriteString("${" + id + "}")
+		case id != "":
+			b.WriteString(fmt.Sprintf("${%s.%v}", id, At(part, "Fn::GetAtt", 1)))
+		default:
+			text, ok := part.(string)
+			if !ok {
+				return "", false
+			}
+			b.WriteString(text)
+		}
+	}
+	return b.String(), true
 }
 
 // reporter turns cmp's findings into text. Maps come in the order of their keys,

@@ -148,20 +148,23 @@ func (s *Stream) Signals() []watch.Signal {
 	full := metric("WriteProvisionedThroughputExceeded", "Sum")
 	full.Name, full.Graph = "WriteThrottled", "Writes turned away (records)"
 	full.Why = "Producers write more than the shards take, or one partition key gets too large a share."
+	full.Runbook = "stream-write-throttled"
 	full.Do = "Add shards, or spread the partition keys; producers that retry lose nothing meanwhile."
 
 	busy := metric("ReadProvisionedThroughputExceeded", "Sum")
 	busy.Name, busy.Graph = "ReadThrottled", "Reads turned away (calls)"
 	busy.Why = "Its readers share 2 MB/s and 5 calls/s per shard and want more."
+	busy.Runbook = "stream-read-throttled"
 	busy.Do = "Give a consumer enhanced fan-out, or remove a reader."
 
 	failed := metric("PutRecords.FailedRecords", "Sum")
 	failed.Name, failed.Graph = "PutFailed", "Records that failed inside Kinesis"
 	failed.Why = "PutRecords answered with an internal failure for these entries; a producer that ignores it loses them."
+	failed.Runbook = "stream-put-failed"
 	failed.Do = "Check that every producer retries the entries that PutRecords names as failed."
 
 	age := watch.Age(s.construct, "IteratorAge", "Age of the last record read (ms)",
 		watch.Metric{Namespace: "AWS/Kinesis", Name: "GetRecords.IteratorAgeMilliseconds", Statistic: "Maximum", Dimensions: dimensions},
-		s.retention, "Find the consumer that lags by its own alarm; raise the retention if it can't catch up in time.")
+		s.retention, "stream-iterator-age", "Find the consumer that lags by its own alarm; raise the retention if it can't catch up in time.")
 	return append(age, full, busy, failed)
 }

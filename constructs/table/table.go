@@ -195,19 +195,20 @@ func (c *Changes) Grant(grantee awsiam.IGrantable, actions ...string) awsiam.Gra
 // Signals of the table: throttling, and errors of DynamoDB itself on the
 // operations that were granted. Take them after the last Grant.
 func (t *Table) Signals() []watch.Signal {
-	throttled := func(name, metric, verb string) watch.Signal {
+	throttled := func(name, metric, verb, runbook string) watch.Signal {
 		return watch.Signal{
 			Owner: t.construct, Name: name, Graph: "Throttled " + verb,
 			Metric:  watch.Metric{Namespace: "AWS/DynamoDB", Name: metric, Statistic: "Sum", Dimensions: map[string]*string{"TableName": t.Name()}},
 			From:    "a table on demand throttles only beyond twice its former peak, or 1,000 writes or 3,000 reads a second of one partition",
 			Why:     "DynamoDB turns " + verb + " away; consumers retry and fall behind.",
 			Do:      "Look for a hot partition key; else wait for the table to scale, or set warm throughput.",
+			Runbook: runbook,
 			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 		}
 	}
 	signals := []watch.Signal{
-		throttled("WriteThrottled", "WriteThrottleEvents", "writes"),
-		throttled("ReadThrottled", "ReadThrottleEvents", "reads"),
+		throttled("WriteThrottled", "WriteThrottleEvents", "writes", "table-write-throttled"),
+		throttled("ReadThrottled", "ReadThrottleEvents", "reads", "table-read-throttled"),
 	}
 	if len(t.operations) == 0 {
 		return signals
@@ -227,6 +228,7 @@ func (t *Table) Signals() []watch.Signal {
 		Owner: t.construct, Name: "SystemErrors", Graph: "DynamoDB's own errors", Metric: sum,
 		From: "AWS counts none on a healthy table", Why: "DynamoDB answered with HTTP 500; consumers retry.",
 		Do:      "Wait and watch the consumers' age; open a case with AWS if it lasts.",
+		Runbook: "table-system-errors",
 		Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 	})
 }

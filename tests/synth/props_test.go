@@ -169,7 +169,7 @@ func TestMetricsOfTheCDKCanBeWatched(t *testing.T) {
 	metric := watch.Of(theirs.MetricIncomingRecords(&awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}))
 	watch.New(stack, "Watch", watch.Props{Signals: []watch.Signal{{
 		Owner: theirs, Name: "Silence", Graph: "Records", Metric: metric, Below: true, Threshold: 1,
-		From: "the shop never sleeps", Why: "Nothing arrives.", Do: "Look at the shop.", Missing: watch.Breaching, Severity: watch.Critical,
+		From: "the shop never sleeps", Why: "Nothing arrives.", Do: "Look at the shop.", Runbook: "https://wiki.example.com/silence", Missing: watch.Breaching, Severity: watch.Critical,
 	}}})
 	template := synth(t, app, "Test")
 	id, _ := template.Only(t, "AWS::Kinesis::Stream")

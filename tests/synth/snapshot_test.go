@@ -181,6 +181,25 @@ func TestASnapshotsListsAreAlignedAndLongTextsCut(t *testing.T) {
 	if len(text) > 1000 {
 		t.Errorf("%d characters tell of two small changes:\n%s", len(text), text)
 	}
+	// A text of JSON is compared as a tree, wherever references cut it.
+	board := func(height int) *snapshot.Template {
+		dir := t.TempDir()
+		body := fmt.Sprintf(`{"Fn::Join": ["", ["{\"widgets\": [{\"region\": \"", {"Ref": "AWS::Region"}, "\", \"height\": %d}]}"]]}`, height)
+		text := `{"Resources": {"Board": {"Type": "AWS::CloudWatch::Dashboard", "Properties": {"DashboardBody": ` + body + `}}}}`
+		if err := os.WriteFile(filepath.Join(dir, "Board.template.json"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return snapshot.Read(t, dir, "Board")
+	}
+	other := filepath.Join(t.TempDir(), "board.json")
+	if err := os.WriteFile(other, board(6).Snapshot(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got = judge(func(tb testing.TB) { board(7).Match(tb, other) })
+	if want := "  Properties.DashboardBody.widgets[0].height\n    - 6\n    + 7\n"; len(got.errors) != 1 || !strings.Contains(got.errors[0], want) {
+		t.Errorf("%q lacks %q", got.errors, want)
+	}
+
 	// The order of a list is part of the template.
 	if got := judge(func(tb testing.TB) { template(long+"old"+long, `"c", "b", "d"`).Match(tb, golden) }); len(got.errors) != 1 {
 		t.Errorf("a list in another order: %q", got.errors)
