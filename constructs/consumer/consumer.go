@@ -295,7 +295,7 @@ func (c *Consumer) Signals() []watch.Signal {
 	function := map[string]*string{"FunctionName": c.function.Function().FunctionName()}
 	signals := watch.Age(c.construct, "IteratorAge", "Age of the last record processed (ms)",
 		watch.Metric{Namespace: "AWS/Lambda", Name: "IteratorAge", Statistic: "Maximum", Dimensions: function}, c.source.Retention(),
-		"See the function's errors, throttles and duration; else raise the batch size or the parallelization factor, or add shards.")
+		"consumer-iterator-age", "See the function's errors, throttles and duration; else raise the batch size or the parallelization factor, or add shards.")
 	if !c.settings.NoMetrics {
 		signals = append(signals, c.mappingSignals()...)
 	}

@@ -176,7 +176,7 @@ func (d *Delivery) Signals() []watch.Signal {
 	signals = append(signals, d.props.To.signals(d)...)
 	if d.transform != nil {
 		signals = append(signals, watch.Signal{
-			Owner: d.construct, Name: "TransformFailed", Graph: "Transform success (share)", Metric: d.metric("ExecuteProcessing.Success", "Average"),
+			Owner: d.construct, Name: "TransformFailed", Graph: "Transform success (share)", Metric: d.metric("ExecuteProcessing.Success", "Average"), Runbook: "delivery-transform-failed",
 			Below: true, Threshold: 1, From: "every invocation should succeed",
 			Why:     "Invocations of the transform failed; after the retries their records go to the error prefix.",
 			Do:      "Read the transform's log; deliver the objects under the error prefix again once it is mended.",

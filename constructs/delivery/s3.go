@@ -89,6 +89,7 @@ func (s S3) signals(d *Delivery) []watch.Signal {
 			Threshold: fresh, From: fmt.Sprintf("three times the buffer intervals of %g s in all, at least 180 s", interval.Seconds()),
 			Why:     "Records wait in Firehose longer than their buffer explains; after 24 hours it gives them up.",
 			Do:      "Read the delivery's log; check the bucket's policy and key and Firehose's role.",
+			Runbook: "delivery-freshness",
 			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Critical,
 		},
 		{
@@ -96,6 +97,7 @@ func (s S3) signals(d *Delivery) []watch.Signal {
 			Below: true, Threshold: 1, From: "every delivery should succeed",
 			Why:     "Firehose couldn't write objects to S3 and tries again.",
 			Do:      "Read the delivery's log; check the bucket's policy and key and Firehose's role.",
+			Runbook: "delivery-success",
 			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 		},
 	}

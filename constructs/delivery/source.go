@@ -92,7 +92,7 @@ func (d *Delivery) sourceSignals() []watch.Signal {
 	}
 	age := watch.Age(d.construct, "SourceAge", "Behind the stream (ms)",
 		d.metric("KinesisMillisBehindLatest", "Maximum"), d.props.Source.Retention(),
-		"See the delivery's own log and its transform's errors; raise the retention if it can't catch up in time.")
+		"delivery-source-age", "See the delivery's own log and its transform's errors; raise the retention if it can't catch up in time.")
 	return append(age, watch.Signal{
 		Owner: d.construct, Name: "SourceThrottled", Graph: "Reads of the stream turned away", Metric: d.metric("ThrottledGetRecords", "Sum"), Runbook: "delivery-source-throttled",
 		From: "a stream with free read capacity turns none away", Why: "Firehose shares the stream's 2 MB/s and 5 calls/s per shard with other readers.",

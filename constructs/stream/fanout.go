@@ -136,9 +136,9 @@ var onConsumers = []string{"kinesis:DescribeStreamConsumer", "kinesis:SubscribeT
 func (f *FanOut) Signals() []watch.Signal {
 	age := watch.Age(f.construct, "MillisBehindLatest", "Behind the stream (ms)",
 		f.Metric("SubscribeToShardEvent.MillisBehindLatest", "Maximum"), f.stream.retention,
-		"See the errors, throttles and duration of the function that reads it; raise the retention if it can't catch up in time.")
+		"stream-fan-out-age", "See the errors, throttles and duration of the function that reads it; raise the retention if it can't catch up in time.")
 	return append(age, watch.Signal{
-		Owner: f.construct, Name: "SubscribeThrottled", Graph: "Subscriptions turned away (calls)", Runbook: "stream-subscribe-throttled",
+		Owner: f.construct, Name: "SubscribeThrottled", Graph: "Subscriptions turned away (calls)", Runbook: "stream-fan-out-throttled",
 		Metric: f.Metric("SubscribeToShard.RateExceeded", "Sum"),
 		From:   "AWS counts none while one reader subscribes", Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 		Why: "Kinesis refuses subscriptions: another reader holds them under the same consumer, or they are asked for more than once a second.",

@@ -241,6 +241,6 @@ func (s *Stream) Signals() []watch.Signal {
 
 	age := watch.Age(s.construct, "IteratorAge", "Age of the last record read (ms)",
 		s.Metric("GetRecords.IteratorAgeMilliseconds", "Maximum"),
-		s.retention, "Find the consumer that lags by its own alarm; raise the retention if it can't catch up in time.")
+		s.retention, "stream-iterator-age", "Find the consumer that lags by its own alarm; raise the retention if it can't catch up in time.")
 	return append(age, full, busy, failed)
 }

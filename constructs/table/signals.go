@@ -52,8 +52,7 @@ func (t *Table) throttled(name, metric, verb, index string) watch.Signal {
 		s.Do = "Look for a hot partition key; else raise the capacity's minimum and maximum, or lower its target utilization."
 	}
 	if index != "" {
-		s.Name, s.Graph, s.Metric = name+"-"+index, s.Graph+" of "+index, t.IndexMetric(index, metric, "Sum")
-		s.Runbook = strings.Replace(s.Runbook, "table-", "table-index-", 1)
+		s.Name, s.Graph, s.Metric = name+"_"+plain(index), s.Graph+" of "+index, t.IndexMetric(index, metric, "Sum")
 		s.Why = "DynamoDB turns " + verb + " of the index away; a throttled index holds up writes to the table."
 	}
 	return s
@@ -75,7 +74,7 @@ func (t *Table) used(index string, read, write spec.Capacity) []watch.Signal {
 		}
 		s := watch.Signal{
 			Owner: t.construct, Name: part.name, Graph: "Consumed " + part.verb + " units (a minute)", Metric: t.Metric(part.metric, "Sum"),
-			Runbook:   "table-" + part.verb + "-capacity",
+			Runbook:   "table-capacity",
 			Threshold: .8 * float64(most) * 60,
 			From:      fmt.Sprintf("80 %% of the %d units a second that the capacity reaches at most", most),
 			Why:       "Nearly all capacity that may be provisioned is used; beyond it DynamoDB turns requests away.",
@@ -83,8 +82,7 @@ func (t *Table) used(index string, read, write spec.Capacity) []watch.Signal {
 			Periods:   5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 		}
 		if index != "" {
-			s.Name, s.Graph, s.Metric = "Index"+part.name+"-"+index, s.Graph+" of "+index, t.IndexMetric(index, part.metric, "Sum")
-			s.Runbook = "table-index-" + part.verb + "-capacity"
+			s.Name, s.Graph, s.Metric = "Index"+part.name+"_"+plain(index), s.Graph+" of "+index, t.IndexMetric(index, part.metric, "Sum")
 		}
 		signals = append(signals, s)
 	}
@@ -102,7 +100,7 @@ func (t *Table) replicated() []watch.Signal {
 		m := t.Metric("ReplicationLatency", "Average")
 		m.Dimensions["ReceivingRegion"] = jsii.String(r.Region)
 		signals = append(signals, watch.Signal{
-			Owner: t.construct, Name: "ReplicationLatency-" + r.Region, Graph: "Behind in " + r.Region + " (ms)", Metric: m,
+			Owner: t.construct, Name: "ReplicationLatency_" + plain(r.Region), Graph: "Behind in " + r.Region + " (ms)", Metric: m,
 			Runbook: "table-replication-latency", Threshold: 180_000, From: "AWS calls for a look from three minutes on; a second is usual",
 			Why:     "The copy in that region falls behind; should this region fail, what isn't there yet is missing there.",
 			Do:      "See AWS's health of both regions; lead traffic to the region that is well.",
@@ -123,7 +121,7 @@ func (t *Table) streamed() []watch.Signal {
 		}
 	}
 	age := watch.Age(t.construct, "KinesisAge", "Age of the oldest change not in Kinesis (ms)", query("MAX", "AgeOfOldestUnreplicatedRecord"), spec.ChangeRetention,
-		"See whether the Kinesis stream turns writes away, and whether its key or the service-linked role has changed; DynamoDB tries again meanwhile.")
+		"table-kinesis-failed", "See whether the Kinesis stream turns writes away, and whether its key or the service-linked role has changed; DynamoDB tries again meanwhile.")
 	return append(age, watch.Signal{
 		Owner: t.construct, Name: "KinesisFailed", Graph: "Changes that can't go to Kinesis (records)", Metric: query("SUM", "FailedToReplicateRecordCount"),
 		Runbook: "table-kinesis-failed", From: "DynamoDB skips only what doesn't fit",
@@ -152,3 +150,6 @@ func (t *Table) systemErrors() watch.Signal {
 		Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 	}
 }
+
+// plain is an index's or a region's name as part of a signal's.
+func plain(name string) string { return strings.NewReplacer("-", "_", ".", "__").Replace(name) }

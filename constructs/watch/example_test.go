@@ -21,6 +21,7 @@ func ExampleNew() {
 		},
 		Below: true, Threshold: 1, From: "the shop sells at every hour", Periods: 15,
 		Why: "No order arrives.", Do: "Look at the shop's front end.",
+		Runbook: "https://wiki.example.com/orders-silent",
 		Missing: watch.Breaching, Severity: watch.Critical,
 	}
 	watch.New(stack, "Watch", watch.Props{

@@ -111,7 +111,7 @@ func (r *Race) watch(config Config) {
 	if config.Local {
 		signals = localSignals(signals)
 	}
-	r.Watch = watch.New(r.Stack, "Watch", watch.Props{Signals: signals, Email: config.AlarmEmail})
+	r.Watch = watch.New(r.Stack, "Watch", watch.Props{Signals: signals, Email: config.AlarmEmail, NoComposite: config.Local})
 }
 
 // outputs are what producers, operators and the command line need to know.

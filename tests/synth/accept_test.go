@@ -28,7 +28,7 @@ func TestAcceptancesAreInEachCheckersNotation(t *testing.T) {
 		accept.Because(why, "E3001", "CKV2_AWS_6"),
 		accept.Finding{Reason: why, IDs: []string{"AwsSolutions-IAM5"}, AppliesTo: []string{"Action::s3:*", `/^Resource::.*\/\*$/`}},
 		accept.Because(why, "AwsSolutions-IAM5[Resource::<A.Arn>/*]"))
-	_, got := synth(t, app, "Test").only(t, "AWS::S3::Bucket")
+	_, got := synth(t, app, "Test").Only(t, "AWS::S3::Bucket")
 	want := map[string]any{
 		"team":    "race",
 		"checkov": map[string]any{"skip": []any{map[string]any{"id": "CKV_AWS_18", "comment": why}, map[string]any{"id": "CKV2_AWS_6", "comment": why}}},

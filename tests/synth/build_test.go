@@ -19,6 +19,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/snapshot"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/stacks/race"
 )
@@ -59,7 +60,7 @@ func TestAllFunctionsAreBuiltByOneGoBuildAndAreSmall(t *testing.T) {
 		t.Errorf("want one go build, got %q", got)
 	}
 	assets := map[string]bool{}
-	for id, f := range template.ofType("AWS::Lambda::Function") {
+	for id, f := range template.OfType("AWS::Lambda::Function") {
 		key := at(f.Properties, "Code", "S3Key").(string)
 		assets[key] = true
 		file := filepath.Join(*app.Outdir(), "asset."+strings.TrimSuffix(key, ".zip"), "bootstrap")
@@ -75,7 +76,7 @@ func TestAllFunctionsAreBuiltByOneGoBuildAndAreSmall(t *testing.T) {
 	// Another app in the process gets equal assets: the code didn't change.
 	again := newApp(t, true)
 	race.New(again, race.Config{})
-	for id, f := range synth(t, again, race.StackName).ofType("AWS::Lambda::Function") {
+	for id, f := range synth(t, again, race.StackName).OfType("AWS::Lambda::Function") {
 		if key := at(f.Properties, "Code", "S3Key").(string); !assets[key] {
 			t.Errorf("%s has a new asset %s for unchanged code", id, key)
 		}
@@ -116,7 +117,7 @@ func TestPackagesWithAwkwardNamesDoNotMix(t *testing.T) {
 		})
 		want[*stack.GetLogicalId(f.Resource())] = "testdata/same/" + pkg + "/main.go"
 	}
-	for id, f := range synth(t, app, "Test").ofType("AWS::Lambda::Function") {
+	for id, f := range synth(t, app, "Test").OfType("AWS::Lambda::Function") {
 		binary, err := os.ReadFile(filepath.Join(*app.Outdir(), "asset."+strings.TrimSuffix(at(f.Properties, "Code", "S3Key").(string), ".zip"), "bootstrap"))
 		if err != nil {
 			t.Fatal(err)
@@ -162,14 +163,14 @@ func build(t *testing.T, codes map[string]gofunc.Code) map[string]string {
 		ids[*stack.GetLogicalId(f.Resource())] = id
 	}
 	bootstraps := map[string]string{}
-	for logical, f := range synth(t, app, "Test").ofType("AWS::Lambda::Function") {
+	for logical, f := range synth(t, app, "Test").OfType("AWS::Lambda::Function") {
 		bootstraps[ids[logical]] = filepath.Join(assetOf(t, app, f), "bootstrap")
 	}
 	return bootstraps
 }
 
 // assetOf is the directory or file that is the code of f.
-func assetOf(t *testing.T, app awscdk.App, f resource) string {
+func assetOf(t *testing.T, app awscdk.App, f snapshot.Resource) string {
 	t.Helper()
 	key := at(f.Properties, "Code", "S3Key").(string)
 	dir := filepath.Join(*app.Outdir(), "asset."+strings.TrimSuffix(key, ".zip"))
@@ -452,7 +453,7 @@ func TestOnlySelectedStacksAreBuilt(t *testing.T) {
 	gofunc.New(one, "F", gofunc.Props{Code: gofunc.Package("./one")})
 	app.Synth(nil)
 	for stack, standIn := range map[string]bool{"One": false, "Two": true} {
-		_, f := readTemplate(t, app, stack).only(t, "AWS::Lambda::Function")
+		_, f := snapshot.Read(t, *app.Outdir(), stack).Only(t, "AWS::Lambda::Function")
 		data := contents(t, filepath.Join(assetOf(t, app, f), "bootstrap"))
 		if bytes.HasPrefix(data, []byte("#!/bin/sh")) != standIn {
 			t.Errorf("%s: a stand-in is %v", stack, !standIn)
@@ -470,7 +471,7 @@ func TestTheStandInIsTheSameInEveryAppAndNeedsNoTemporaryDirectory(t *testing.T)
 		stack := awscdk.NewStack(app, jsii.String("Test"), nil)
 		gofunc.New(stack, "A", gofunc.Props{Code: gofunc.Package(someCode)})
 		gofunc.New(stack, "B", gofunc.Props{Code: gofunc.Package("./nowhere")})
-		for _, f := range synth(t, app, "Test").ofType("AWS::Lambda::Function") {
+		for _, f := range synth(t, app, "Test").OfType("AWS::Lambda::Function") {
 			keys[at(f.Properties, "Code", "S3Key")] = true
 		}
 		os.Unsetenv("TMPDIR")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/millrace/millrace/constructs/consumer"
 	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/snapshot"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/stream"
 	"github.com/millrace/millrace/constructs/table"
@@ -53,7 +54,7 @@ func TestEverySettingOfAMappingReachesIt(t *testing.T) {
 	app, stack := newStack(t)
 	fullConsumer(stack)
 	template := synth(t, app, "Test")
-	_, m := template.only(t, "AWS::Lambda::EventSourceMapping")
+	_, m := template.Only(t, "AWS::Lambda::EventSourceMapping")
 	for name, want := range map[string]any{
 		"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": float64(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Unix()),
 		"BatchSize": 500.0, "MaximumBatchingWindowInSeconds": 20.0, "TumblingWindowInSeconds": 60.0,
@@ -69,7 +70,7 @@ func TestEverySettingOfAMappingReachesIt(t *testing.T) {
 	if got := at(m.Properties, "Tags", 1, "Key"); got != "team" {
 		t.Errorf("tags: %v", m.Properties["Tags"])
 	}
-	key, k := template.only(t, "AWS::KMS::Key")
+	key, k := template.Only(t, "AWS::KMS::Key")
 	if refers(m.Properties["KmsKeyArn"]) != key {
 		t.Errorf("filters are encrypted with %v", m.Properties["KmsKeyArn"])
 	}
@@ -132,12 +133,12 @@ func TestFailedBatchesGoWhereTheyAreTold(t *testing.T) {
 				t.Errorf("no signal %s in %v", c.signal, names)
 			}
 			template := synth(t, app, "Test")
-			_, mapping := template.only(t, "AWS::Lambda::EventSourceMapping")
+			_, mapping := template.Only(t, "AWS::Lambda::EventSourceMapping")
 			target := refers(at(mapping.Properties, "DestinationConfig", "OnFailure", "Destination"))
 			if template.Resources[target].Type != c.kind {
 				t.Errorf("failed batches go to %q, a %s", target, template.Resources[target].Type)
 			}
-			_, policy := template.only(t, "AWS::IAM::Policy")
+			_, policy := template.Only(t, "AWS::IAM::Policy")
 			var actions []string
 			for _, s := range at(policy.Properties, "PolicyDocument", "Statement").([]any) {
 				for _, a := range list(at(s, "Action")) {
@@ -152,12 +153,12 @@ func TestFailedBatchesGoWhereTheyAreTold(t *testing.T) {
 					t.Errorf("the role may not %s: %v", a, actions)
 				}
 			}
-			_, function := template.only(t, "AWS::Lambda::Function")
+			_, function := template.Only(t, "AWS::Lambda::Function")
 			if bucket := at(function.Properties, "Environment", "Variables", consumer.FailureBucketVariable); (bucket != nil) != (c.kind == "AWS::S3::Bucket") {
 				t.Errorf("%s is %v", consumer.FailureBucketVariable, bucket)
 			}
 			if c.kind == "AWS::SQS::Queue" {
-				_, q := template.only(t, "AWS::SQS::Queue")
+				_, q := template.Only(t, "AWS::SQS::Queue")
 				if q.DeletionPolicy != "Retain" || q.Properties["MessageRetentionPeriod"] != 14*86400.0 ||
 					q.Properties["SqsManagedSseEnabled"] != true && q.Properties["KmsMasterKeyId"] == nil {
 					t.Errorf("the queue: %+v", q)
@@ -171,17 +172,17 @@ func TestARolloutMovesTheAliasThatTheMappingReads(t *testing.T) {
 	app, stack := newStack(t)
 	fullConsumer(stack)
 	template := synth(t, app, "Test")
-	id, alias := template.only(t, "AWS::Lambda::Alias")
-	version, _ := template.only(t, "AWS::Lambda::Version")
+	id, alias := template.Only(t, "AWS::Lambda::Alias")
+	version, _ := template.Only(t, "AWS::Lambda::Version")
 	if alias.Properties["Name"] != "live" || refers(at(alias.Properties, "FunctionVersion")) != version {
 		t.Errorf("alias: %v", alias.Properties)
 	}
-	_, mapping := template.only(t, "AWS::Lambda::EventSourceMapping")
+	_, mapping := template.Only(t, "AWS::Lambda::EventSourceMapping")
 	if refers(mapping.Properties["FunctionName"]) != id {
 		t.Errorf("the mapping invokes %v, not the alias", mapping.Properties["FunctionName"])
 	}
-	groupID, group := template.only(t, "AWS::CodeDeploy::DeploymentGroup")
-	raw := at(template.raw, "Resources", id, "UpdatePolicy", "CodeDeployLambdaAliasUpdate")
+	groupID, group := template.Only(t, "AWS::CodeDeploy::DeploymentGroup")
+	raw := at(alias.UpdatePolicy, "CodeDeployLambdaAliasUpdate")
 	if refers(at(raw, "DeploymentGroupName")) != groupID {
 		t.Errorf("the alias is updated by %v", raw)
 	}
@@ -202,12 +203,12 @@ func TestARolloutMovesTheAliasThatTheMappingReads(t *testing.T) {
 	if got := list(at(group.Properties, "AutoRollbackConfiguration", "Events")); !slices.Contains(got, any("DEPLOYMENT_STOP_ON_ALARM")) {
 		t.Errorf("events: %v", got)
 	}
-	_, config := template.only(t, "AWS::CodeDeploy::DeploymentConfig")
+	_, config := template.Only(t, "AWS::CodeDeploy::DeploymentConfig")
 	linear := at(config.Properties, "TrafficRoutingConfig", "TimeBasedLinear")
 	if at(linear, "LinearPercentage") != 20.0 || at(linear, "LinearInterval") != 2.0 {
 		t.Errorf("traffic: %v", config.Properties)
 	}
-	if circle := template.circle(); circle != nil {
+	if circle := circle(template); circle != nil {
 		t.Errorf("resources wait for each other: %v", circle)
 	}
 }
@@ -233,7 +234,7 @@ func TestAChangeOfCodeOrSettingsIsANewVersion(t *testing.T) {
 			Source: stream.New(stack, "S", stream.Props{}), Code: gofunc.Package(someCode), Alias: "current",
 			Function: spec.Function{Memory: memory},
 		})
-		id, _ := synth(t, app, "Test").only(t, "AWS::Lambda::Version")
+		id, _ := synth(t, app, "Test").Only(t, "AWS::Lambda::Version")
 		return id
 	}
 	if a, b := version(256), version(256); a != b {
@@ -270,7 +271,7 @@ func TestADisabledMappingRingsNoAlarmForReadingNothing(t *testing.T) {
 			t.Error("it is watched for what it does on purpose")
 		}
 	}
-	_, m := synth(t, app, "Test").only(t, "AWS::Lambda::EventSourceMapping")
+	_, m := synth(t, app, "Test").Only(t, "AWS::Lambda::EventSourceMapping")
 	if m.Properties["Enabled"] != false {
 		t.Errorf("Enabled is %v", m.Properties["Enabled"])
 	}
@@ -408,7 +409,7 @@ func refused(t *testing.T, path, fields string, build func()) {
 }
 
 // circle returns resources that wait for each other, or nil.
-func (t *template) circle() []string {
+func circle(t *snapshot.Template) []string {
 	var path []string
 	done := map[string]bool{}
 	var visit func(id string) []string
@@ -420,7 +421,7 @@ func (t *template) circle() []string {
 			return nil
 		}
 		path = append(path, id)
-		for _, next := range references(at(t.raw, "Resources", id)) {
+		for _, next := range append(snapshot.References([]any{t.Resources[id].Properties, t.Resources[id].UpdatePolicy}), t.Resources[id].DependsOn...) {
 			if found := visit(next); found != nil {
 				return found
 			}
@@ -434,31 +435,4 @@ func (t *template) circle() []string {
 		}
 	}
 	return nil
-}
-
-// references are the logical ids that a resource refers to or waits for.
-func references(v any) []string {
-	var all []string
-	switch v := v.(type) {
-	case map[string]any:
-		for key, value := range v {
-			switch list, _ := value.([]any); {
-			case key == "Ref":
-				all = append(all, value.(string))
-			case key == "Fn::GetAtt":
-				all = append(all, list[0].(string))
-			case key == "DependsOn":
-				for _, id := range list {
-					all = append(all, id.(string))
-				}
-			default:
-				all = append(all, references(value)...)
-			}
-		}
-	case []any:
-		for _, value := range v {
-			all = append(all, references(value)...)
-		}
-	}
-	return all
 }

@@ -70,12 +70,12 @@ func TestProducersCanPutToADelivery(t *testing.T) {
 				}
 			}
 			template := synth(t, app, "Test")
-			_, firehose := template.only(t, "AWS::KinesisFirehose::DeliveryStream")
+			_, firehose := template.Only(t, "AWS::KinesisFirehose::DeliveryStream")
 			encryption := firehose.Properties["DeliveryStreamEncryptionConfigurationInput"]
 			if firehose.Properties["DeliveryStreamType"] != "DirectPut" || at(encryption, "KeyType") != c.want || (at(encryption, "KeyARN") != nil) != c.key {
 				t.Errorf("%v", firehose.Properties)
 			}
-			for id, policy := range template.ofType("AWS::IAM::Policy") {
+			for id, policy := range template.OfType("AWS::IAM::Policy") {
 				if text := fmt.Sprint(policy.Properties); strings.Contains(text, "kinesis:") || strings.HasPrefix(id, "Producer") != strings.Contains(text, "firehose:PutRecordBatch") {
 					t.Errorf("%s: %s", id, text)
 				}
@@ -117,9 +117,9 @@ func TestADeliverysBucketTakesKeyAccessLogsAndExpiration(t *testing.T) {
 	app, stack := newStack(t)
 	fullest["delivery"](stack)
 	template := synth(t, app, "Test")
-	keyID, key := template.only(t, "AWS::KMS::Key")
+	keyID, key := template.Only(t, "AWS::KMS::Key")
 	logsID, archive := "", map[string]any{}
-	for id, b := range template.ofType("AWS::S3::Bucket") {
+	for id, b := range template.OfType("AWS::S3::Bucket") {
 		if strings.HasPrefix(id, "AccessLogs") {
 			logsID = id
 		} else {
@@ -137,12 +137,12 @@ func TestADeliverysBucketTakesKeyAccessLogsAndExpiration(t *testing.T) {
 		t.Errorf("lifecycle: %v", archive["LifecycleConfiguration"])
 	}
 	// Firehose writes with the key.
-	_, firehose := template.only(t, "AWS::KinesisFirehose::DeliveryStream")
+	_, firehose := template.Only(t, "AWS::KinesisFirehose::DeliveryStream")
 	if refers(at(firehose.Properties, "ExtendedS3DestinationConfiguration", "EncryptionConfiguration", "KMSEncryptionConfig", "AWSKMSKeyARN")) != keyID {
 		t.Error("Firehose isn't told the key")
 	}
 	granted := map[any]bool{}
-	for id, policy := range template.ofType("AWS::IAM::Policy") {
+	for id, policy := range template.OfType("AWS::IAM::Policy") {
 		for _, s := range list(at(policy.Properties, "PolicyDocument", "Statement")) {
 			if strings.HasPrefix(id, "ArchiveRole") && refers(at(s, "Resource")) == keyID {
 				for _, action := range list(at(s, "Action")) {
@@ -162,7 +162,7 @@ func TestADeliverysBucketTakesKeyAccessLogsAndExpiration(t *testing.T) {
 	if !admitted {
 		t.Errorf("CloudWatch Logs may not use the key: %v", key.Properties["KeyPolicy"])
 	}
-	for id, group := range template.ofType("AWS::Logs::LogGroup") {
+	for id, group := range template.OfType("AWS::Logs::LogGroup") {
 		if strings.HasPrefix(id, "ArchiveLogs") && refers(group.Properties["KmsKeyId"]) != keyID {
 			t.Errorf("%s isn't encrypted with the key", id)
 		}
@@ -280,7 +280,7 @@ func TestAnImportedBucketTakesAccessLogs(t *testing.T) {
 		if warned := len(r.open) > 0; warned == acknowledged {
 			t.Errorf("acknowledged %v: %q", acknowledged, r.open)
 		}
-		_, bucket := r.template.only(t, "AWS::S3::Bucket")
+		_, bucket := r.template.Only(t, "AWS::S3::Bucket")
 		if at(bucket.Properties, "LoggingConfiguration", "DestinationBucketName") != "our-access-logs" {
 			t.Errorf("logging: %v", bucket.Properties["LoggingConfiguration"])
 		}

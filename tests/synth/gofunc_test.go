@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/snapshot"
 	"github.com/millrace/millrace/constructs/spec"
 )
 
@@ -77,15 +78,15 @@ func fullestFunction(stack awscdk.Stack) {
 }
 
 // functionNamed is the properties of the function whose logical id begins so.
-func functionNamed(t *testing.T, template *template, id string) resource {
+func functionNamed(t *testing.T, template *snapshot.Template, id string) snapshot.Resource {
 	t.Helper()
-	for logical, f := range template.ofType("AWS::Lambda::Function") {
+	for logical, f := range template.OfType("AWS::Lambda::Function") {
 		if strings.HasPrefix(logical, id) {
 			return f
 		}
 	}
 	t.Fatalf("there is no function %s", id)
-	return resource{}
+	return snapshot.Resource{}
 }
 
 func TestEverySettingOfAFunctionReachesItsTemplate(t *testing.T) {
@@ -120,8 +121,8 @@ func TestEverySettingOfAFunctionReachesItsTemplate(t *testing.T) {
 	if group.Properties["RetentionInDays"] != 90.0 || refers(group.Properties["KmsKeyId"]) == "" || group.DeletionPolicy != "Delete" {
 		t.Errorf("log group: %+v", group)
 	}
-	_, alias := template.only(t, "AWS::Lambda::Alias")
-	if version, _ := template.only(t, "AWS::Lambda::Version"); alias.Properties["Name"] != "live" || at(alias.Properties, "FunctionVersion", "Fn::GetAtt", 0) != version {
+	_, alias := template.Only(t, "AWS::Lambda::Alias")
+	if version, _ := template.Only(t, "AWS::Lambda::Version"); alias.Properties["Name"] != "live" || at(alias.Properties, "FunctionVersion", "Fn::GetAtt", 0) != version {
 		t.Errorf("alias: %v", alias.Properties)
 	}
 
@@ -138,7 +139,7 @@ func TestDefaultsOfAFunctionAreNotWrittenWhereAWSHasThem(t *testing.T) {
 	app, stack := newStack(t)
 	f := gofunc.New(stack, "F", gofunc.Props{Code: gofunc.Package(someCode)})
 	awscdk.Tags_Of(f.Construct()).Add(jsii.String("team"), jsii.String("shop"), nil)
-	_, got := synth(t, app, "Test").only(t, "AWS::Lambda::Function")
+	_, got := synth(t, app, "Test").Only(t, "AWS::Lambda::Function")
 	for _, name := range []string{
 		"FunctionName", "Description", "EphemeralStorage", "ReservedConcurrentExecutions", "TracingConfig", "Environment",
 		"KmsKeyArn", "VpcConfig", "Layers", "FileSystemConfigs", "DeadLetterConfig",
@@ -155,7 +156,7 @@ func TestDefaultsOfAFunctionAreNotWrittenWhereAWSHasThem(t *testing.T) {
 func TestAFunctionThatIsStopped(t *testing.T) {
 	app, stack := newStack(t)
 	gofunc.New(stack, "F", gofunc.Props{Code: gofunc.Package(someCode), Function: spec.Function{ReservedConcurrency: spec.Zero, LogFormat: spec.TextLogs, Tracing: spec.TracingPassThrough}})
-	_, got := synth(t, app, "Test").only(t, "AWS::Lambda::Function")
+	_, got := synth(t, app, "Test").Only(t, "AWS::Lambda::Function")
 	if n, ok := got.Properties["ReservedConcurrentExecutions"]; !ok || n != 0.0 {
 		t.Errorf("reserved: %v", n)
 	}
@@ -165,10 +166,10 @@ func TestAFunctionThatIsStopped(t *testing.T) {
 }
 
 // allowed are the actions that a policy allows, by resource as text.
-func allowed(t *testing.T, template *template, policy string) map[string][]string {
+func allowed(t *testing.T, template *snapshot.Template, policy string) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
-	for id, p := range template.ofType("AWS::IAM::Policy") {
+	for id, p := range template.OfType("AWS::IAM::Policy") {
 		if !strings.HasPrefix(id, policy) {
 			continue
 		}
@@ -242,7 +243,7 @@ func TestTheLogKeyAdmitsCloudWatchLogs(t *testing.T) {
 	for _, id := range []string{"F", "G"} {
 		gofunc.New(stack, id, gofunc.Props{Code: gofunc.Package(someCode), Resources: gofunc.Resources{LogKey: key}})
 	}
-	_, policy := synth(t, app, "Test").only(t, "AWS::KMS::Key")
+	_, policy := synth(t, app, "Test").Only(t, "AWS::KMS::Key")
 	var admitted []any
 	for _, s := range at(policy.Properties, "KeyPolicy", "Statement").([]any) {
 		if at(s, "Principal", "Service") != nil {
@@ -268,7 +269,7 @@ func TestAcceptedFindingsGoWithTheSettingThatAnswersThem(t *testing.T) {
 	app.Synth(nil)
 	accepted := func(id string) (ids []string) {
 		for _, tool := range [][]any{{"cdk_nag", "rules_to_suppress"}, {"checkov", "skip"}} {
-			list, _ := at(rawResource(t, app, id)["Metadata"], tool...).([]any)
+			list, _ := snapshot.At(functionNamed(t, snapshot.Read(t, *app.Outdir(), "Test"), id).Metadata, tool...).([]any)
 			for _, entry := range list {
 				ids = append(ids, at(entry, "id").(string))
 			}
@@ -289,18 +290,6 @@ func TestAcceptedFindingsGoWithTheSettingThatAnswersThem(t *testing.T) {
 	}
 }
 
-// rawResource is the function whose logical id begins so, with its metadata.
-func rawResource(t *testing.T, app awscdk.App, id string) map[string]any {
-	t.Helper()
-	for logical, r := range readTemplate(t, app, "Test").raw["Resources"].(map[string]any) {
-		if strings.HasPrefix(logical, id) && at(r, "Type") == "AWS::Lambda::Function" {
-			return r.(map[string]any)
-		}
-	}
-	t.Fatalf("there is no function %s", id)
-	return nil
-}
-
 // A version is published when the code or a setting changes, and only then.
 func TestAnAliasMovesWithTheCodeAndTheSettings(t *testing.T) {
 	dir := module(t, "m", map[string]string{
@@ -317,8 +306,8 @@ func TestAnAliasMovesWithTheCodeAndTheSettings(t *testing.T) {
 		}
 		f.Alias("canary")
 		template := synth(t, app, "Test")
-		id, _ := template.only(t, "AWS::Lambda::Version")
-		if n := len(template.ofType("AWS::Lambda::Alias")); n != 2 {
+		id, _ := template.Only(t, "AWS::Lambda::Version")
+		if n := len(template.OfType("AWS::Lambda::Alias")); n != 2 {
 			t.Errorf("%d aliases", n)
 		}
 		return id
@@ -400,7 +389,7 @@ func TestPrebuiltCode(t *testing.T) {
 		for path, file := range map[string]string{"./out/anything": "bootstrap", "folder": "bootstrap", "script": "bootstrap", filepath.Join(dir, "fn.zip"): ""} {
 			app := newApp(t, bundling)
 			gofunc.New(awscdk.NewStack(app, jsii.String("Test"), nil), "F", gofunc.Props{Code: gofunc.Prebuilt(path)})
-			_, f := synth(t, app, "Test").only(t, "AWS::Lambda::Function")
+			_, f := synth(t, app, "Test").Only(t, "AWS::Lambda::Function")
 			asset := assetOf(t, app, f)
 			if info, err := os.Stat(filepath.Join(asset, file)); err != nil || file != "" && info.Mode()&0o777 != 0o755 {
 				t.Errorf("%s: %v", path, err)

@@ -128,7 +128,7 @@ func TestExistingResourcesFit(t *testing.T) {
 	}
 
 	template := synth(t, app, "Test")
-	if n := len(template.ofType("AWS::S3::Bucket")); n != 1 {
+	if n := len(template.OfType("AWS::S3::Bucket")); n != 1 {
 		t.Errorf("%d buckets: another one was made", n)
 	}
 	// A customer key on either side has to be usable by whoever reads or writes.
@@ -137,7 +137,7 @@ func TestExistingResourcesFit(t *testing.T) {
 		"Delivery": {"kms:Decrypt", "kms:GenerateDataKey"},
 	} {
 		granted := map[string]bool{}
-		for id, policy := range template.ofType("AWS::IAM::Policy") {
+		for id, policy := range template.OfType("AWS::IAM::Policy") {
 			if !strings.HasPrefix(id, role) {
 				continue
 			}
@@ -153,11 +153,11 @@ func TestExistingResourcesFit(t *testing.T) {
 			}
 		}
 	}
-	_, encrypted := template.only(t, "AWS::DynamoDB::GlobalTable")
+	_, encrypted := template.Only(t, "AWS::DynamoDB::GlobalTable")
 	if refers(at(encrypted.Properties, "Replicas", 0, "SSESpecification", "KMSMasterKeyId")) == "" || at(encrypted.Properties, "SSESpecification", "SSEType") != "KMS" {
 		t.Errorf("the table doesn't use its key: %v", encrypted.Properties)
 	}
-	_, firehose := template.only(t, "AWS::KinesisFirehose::DeliveryStream")
+	_, firehose := template.Only(t, "AWS::KinesisFirehose::DeliveryStream")
 	if at(firehose.Properties, "ExtendedS3DestinationConfiguration", "EncryptionConfiguration", "KMSEncryptionConfig", "AWSKMSKeyARN") == nil {
 		t.Error("Firehose isn't told the bucket's key")
 	}
@@ -169,11 +169,11 @@ func TestMetricsOfTheCDKCanBeWatched(t *testing.T) {
 	metric := watch.Of(theirs.MetricIncomingRecords(&awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}))
 	watch.New(stack, "Watch", watch.Props{Signals: []watch.Signal{{
 		Owner: theirs, Name: "Silence", Graph: "Records", Metric: metric, Below: true, Threshold: 1,
-		From: "the shop never sleeps", Why: "Nothing arrives.", Do: "Look at the shop.", Missing: watch.Breaching, Severity: watch.Critical,
+		From: "the shop never sleeps", Why: "Nothing arrives.", Do: "Look at the shop.", Runbook: "https://wiki.example.com/silence", Missing: watch.Breaching, Severity: watch.Critical,
 	}}})
 	template := synth(t, app, "Test")
-	id, _ := template.only(t, "AWS::Kinesis::Stream")
-	_, alarm := template.only(t, "AWS::CloudWatch::Alarm")
+	id, _ := template.Only(t, "AWS::Kinesis::Stream")
+	_, alarm := template.Only(t, "AWS::CloudWatch::Alarm")
 	p := alarm.Properties
 	if p["MetricName"] != "IncomingRecords" || p["Statistic"] != "Sum" || p["TreatMissingData"] != "breaching" ||
 		p["ComparisonOperator"] != "LessThanThreshold" || refers(at(p, "Dimensions", 0, "Value")) != id {
@@ -209,15 +209,15 @@ func TestEscapeHatchesReachTheResources(t *testing.T) {
 	c.Construct().Node().AddDependency(s.Construct())
 
 	template := synth(t, app, "Test")
-	_, kinesis := template.only(t, "AWS::Kinesis::Stream")
+	_, kinesis := template.Only(t, "AWS::Kinesis::Stream")
 	if kinesis.Properties["MaxRecordSizeInKiB"] != 2048.0 || at(kinesis.Properties, "Tags", 0, "Value") != "race" {
 		t.Errorf("stream: %v", kinesis.Properties)
 	}
-	_, mapping := template.only(t, "AWS::Lambda::EventSourceMapping")
+	_, mapping := template.Only(t, "AWS::Lambda::EventSourceMapping")
 	if mapping.Properties["TumblingWindowInSeconds"] != 30.0 {
 		t.Errorf("mapping: %v", mapping.Properties)
 	}
-	_, function := template.only(t, "AWS::Lambda::Function")
+	_, function := template.Only(t, "AWS::Lambda::Function")
 	if function.Properties["Description"] != "ours" {
 		t.Errorf("function: %v", function.Properties)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/millrace/millrace/constructs/consumer"
 	"github.com/millrace/millrace/constructs/delivery"
 	"github.com/millrace/millrace/constructs/gofunc"
+	"github.com/millrace/millrace/constructs/snapshot"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/stream"
 	"github.com/millrace/millrace/constructs/watch"
@@ -115,9 +116,9 @@ func storageRefusals(t *testing.T, cases map[string]storageCase) {
 }
 
 // granted are the actions of a role's policy, each with its resource.
-func storageGranted(tmpl *template, role string) []string {
+func storageGranted(tmpl *snapshot.Template, role string) []string {
 	var all []string
-	for id, policy := range tmpl.ofType("AWS::IAM::Policy") {
+	for id, policy := range tmpl.OfType("AWS::IAM::Policy") {
 		if !strings.HasPrefix(id, role) {
 			continue
 		}
@@ -151,7 +152,7 @@ func TestStreamSettingsReachTheResource(t *testing.T) {
 	stream.New(stack, "Token", stream.Props{Stream: spec.Stream{Name: *token}, Tags: map[string]string{"named": *token}})
 
 	streams := map[string]map[string]any{}
-	for id, s := range synth(t, app, "Test").ofType("AWS::Kinesis::Stream") {
+	for id, s := range synth(t, app, "Test").OfType("AWS::Kinesis::Stream") {
 		streams[id[:len(id)-8]] = s.Properties
 	}
 	kinesis := map[string]any{"EncryptionType": "KMS", "KeyId": "alias/aws/kinesis"}
@@ -203,7 +204,7 @@ func TestAFanOutIsAConsumersSource(t *testing.T) {
 
 	tmpl := synth(t, app, "Test")
 	ids, names := map[string]string{}, map[any]bool{}
-	for id, r := range tmpl.ofType("AWS::Kinesis::StreamConsumer") {
+	for id, r := range tmpl.OfType("AWS::Kinesis::StreamConsumer") {
 		ids[name(id)] = id
 		names[r.Properties["ConsumerName"]] = true
 	}
@@ -220,7 +221,7 @@ func TestAFanOutIsAConsumersSource(t *testing.T) {
 	if got := tmpl.Resources[ids["OrdersMore3"]].DependsOn; len(got) != 0 {
 		t.Errorf("the fifth consumer waits for %v", got)
 	}
-	_, mapping := tmpl.only(t, "AWS::Lambda::EventSourceMapping")
+	_, mapping := tmpl.Only(t, "AWS::Lambda::EventSourceMapping")
 	if got := at(mapping.Properties, "EventSourceArn", "Fn::GetAtt"); !cmp.Equal(got, []any{ids["OrdersLive"], "ConsumerARN"}) {
 		t.Errorf("the mapping reads %v", got)
 	}
@@ -249,9 +250,9 @@ func TestAFanOutIsAConsumersSource(t *testing.T) {
 	}
 }
 
-func storageAlarm(t *testing.T, tmpl *template, name string) map[string]any {
+func storageAlarm(t *testing.T, tmpl *snapshot.Template, name string) map[string]any {
 	t.Helper()
-	for _, alarm := range tmpl.ofType("AWS::CloudWatch::Alarm") {
+	for _, alarm := range tmpl.OfType("AWS::CloudWatch::Alarm") {
 		if alarm.Properties["AlarmName"] == name {
 			return alarm.Properties
 		}
@@ -285,7 +286,7 @@ func TestAStreamsKeyIsGrantedWithIt(t *testing.T) {
 				grant(storageRole(constructs.NewConstruct(stack, jsii.String(id))))
 			}
 			tmpl := synth(t, app, "Test")
-			_, s := tmpl.only(t, "AWS::Kinesis::Stream")
+			_, s := tmpl.Only(t, "AWS::Kinesis::Stream")
 			if at(s.Properties, "StreamEncryption", "EncryptionType") != "KMS" || at(s.Properties, "StreamEncryption", "KeyId") == "alias/aws/kinesis" {
 				t.Errorf("encryption: %v", s.Properties["StreamEncryption"])
 			}
@@ -324,7 +325,7 @@ func TestAStreamIsSharedWithItsKey(t *testing.T) {
 		return all
 	}
 	policies := map[string][]string{}
-	for _, r := range tmpl.ofType("AWS::Kinesis::ResourcePolicy") {
+	for _, r := range tmpl.OfType("AWS::Kinesis::ResourcePolicy") {
 		policies[arn(r.Properties["ResourceArn"])] = statements(r.Properties["ResourcePolicy"])
 	}
 	want := map[string][]string{
@@ -337,7 +338,7 @@ func TestAStreamIsSharedWithItsKey(t *testing.T) {
 	if diff := cmp.Diff(want, policies); diff != "" {
 		t.Errorf("policies (-want +got):\n%s", diff)
 	}
-	_, key := tmpl.only(t, "AWS::KMS::Key")
+	_, key := tmpl.Only(t, "AWS::KMS::Key")
 	var foreign []string
 	for _, st := range at(key.Properties, "KeyPolicy", "Statement").([]any) {
 		if principal, ok := at(st, "Principal", "AWS").(string); ok {
@@ -383,7 +384,7 @@ func TestStreamsAreImported(t *testing.T) {
 		t.Errorf("metric: %v", m)
 	}
 	tmpl := synth(t, app, "Test")
-	_, policy := tmpl.only(t, "AWS::IAM::Policy")
+	_, policy := tmpl.Only(t, "AWS::IAM::Policy")
 	got := fmt.Sprint(at(policy.Properties, "PolicyDocument", "Statement"))
 	for _, part := range []string{":stream/orders", "map[Ref:AWS::Region]", "map[Ref:AWS::AccountId]", "map[Ref:Arn]"} {
 		if !strings.Contains(got, part) {

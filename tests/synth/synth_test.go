@@ -6,6 +6,7 @@ package synth
 
 import (
 	"encoding/json"
+	"flag"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/millrace/millrace/constructs/snapshot"
 	"github.com/millrace/millrace/stacks/race"
 )
 
@@ -21,47 +23,6 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	jsii.Close()
 	os.Exit(code)
-}
-
-// template is a synthesized CloudFormation template.
-type template struct {
-	Resources map[string]resource
-	Outputs   map[string]any
-	Metadata  map[string]any
-	raw       map[string]any
-}
-
-type resource struct {
-	Type                string
-	Properties          map[string]any
-	Metadata            map[string]any
-	DependsOn           []string
-	DeletionPolicy      string
-	UpdateReplacePolicy string
-}
-
-// ofType returns the resources of a type, by logical id.
-func (t *template) ofType(name string) map[string]resource {
-	found := map[string]resource{}
-	for id, r := range t.Resources {
-		if r.Type == name {
-			found[id] = r
-		}
-	}
-	return found
-}
-
-// only returns the one resource of a type.
-func (t *template) only(tb testing.TB, name string) (string, resource) {
-	tb.Helper()
-	found := t.ofType(name)
-	if len(found) != 1 {
-		tb.Fatalf("want one %s, got %d", name, len(found))
-	}
-	for id, r := range found {
-		return id, r
-	}
-	panic("unreachable")
 }
 
 // cdkJSON is found from any directory that a test may run its app in.
@@ -87,60 +48,26 @@ func newApp(tb testing.TB, bundling bool) awscdk.App {
 }
 
 // synthRace synthesizes the stack with config.
-func synthRace(tb testing.TB, config race.Config) *template {
+func synthRace(tb testing.TB, config race.Config) *snapshot.Template {
 	tb.Helper()
-	app := newApp(tb, false)
-	race.New(app, config)
-	return synth(tb, app, race.StackName)
+	return snapshot.Of(tb, race.New(newApp(tb, false), config).Stack)
 }
 
 // synth synthesizes app and returns the template of the stack of that name.
-func synth(tb testing.TB, app awscdk.App, stack string) *template {
+func synth(tb testing.TB, app awscdk.App, stack string) *snapshot.Template {
 	tb.Helper()
 	app.Synth(nil)
-	return readTemplate(tb, app, stack)
+	return snapshot.Read(tb, *app.Outdir(), stack)
 }
 
-// readTemplate reads the template of the stack of that name, once it is synthesized.
-func readTemplate(tb testing.TB, app awscdk.App, stack string) *template {
-	tb.Helper()
-	text, err := os.ReadFile(filepath.Join(*app.Outdir(), stack+".template.json"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var t template
-	if err := json.Unmarshal(text, &t); err != nil {
-		tb.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &t.raw); err != nil {
-		tb.Fatal(err)
-	}
-	return &t
-}
+// Short names for what nearly every test calls.
+var (
+	at     = snapshot.At
+	refers = snapshot.Refers
+)
 
-// at follows keys and indexes into decoded JSON; nil where the way ends.
-func at(v any, path ...any) any {
-	for _, step := range path {
-		switch key := step.(type) {
-		case string:
-			m, _ := v.(map[string]any)
-			v = m[key]
-		case int:
-			list, _ := v.([]any)
-			if key >= len(list) {
-				return nil
-			}
-			v = list[key]
-		}
-	}
-	return v
-}
-
-// refers returns the logical id that a Ref or Fn::GetAtt names, or "".
-func refers(v any) string {
-	if id, ok := at(v, "Ref").(string); ok {
-		return id
-	}
-	id, _ := at(v, "Fn::GetAtt", 0).(string)
-	return id
+// updating tells whether the goldens are being written.
+func updating() bool {
+	f := flag.Lookup("update")
+	return f != nil && f.Value.String() == "true"
 }

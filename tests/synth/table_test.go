@@ -112,9 +112,9 @@ func TestTableSettingsReachTheResource(t *testing.T) {
 	table.New(stack, "Every", everyTable(key, changes))
 	awscdk.Tags_Of(stack).Add(jsii.String("app"), jsii.String("shop"), nil)
 	tmpl := synth(t, app, "Test")
-	keyID, _ := tmpl.only(t, "AWS::KMS::Key")
-	changesID, _ := tmpl.only(t, "AWS::Kinesis::Stream")
-	_, every := tmpl.only(t, "AWS::DynamoDB::GlobalTable")
+	keyID, _ := tmpl.Only(t, "AWS::KMS::Key")
+	changesID, _ := tmpl.Only(t, "AWS::Kinesis::Stream")
+	_, every := tmpl.Only(t, "AWS::DynamoDB::GlobalTable")
 	if every.DeletionPolicy != "Delete" {
 		t.Errorf("deletion policy %s", every.DeletionPolicy)
 	}
@@ -205,7 +205,7 @@ func TestATableKeepsItsDefaults(t *testing.T) {
 		table.New(stack, id, props)
 	}
 	got := map[string]map[string]any{}
-	for id, r := range synth(t, app, "Test").ofType("AWS::DynamoDB::GlobalTable") {
+	for id, r := range synth(t, app, "Test").OfType("AWS::DynamoDB::GlobalTable") {
 		if r.DeletionPolicy != "Retain" {
 			t.Errorf("%s: deletion policy %s", id, r.DeletionPolicy)
 		}
@@ -239,7 +239,7 @@ func TestProvisionedCapacityIsScaled(t *testing.T) {
 	provisioned := table.New(stack, "Provisioned", table.Props{Table: provisionedTable()})
 	watch.New(stack, "Watch", watch.Props{Signals: provisioned.Signals()})
 	tmpl := synth(t, app, "Test")
-	_, r := tmpl.only(t, "AWS::DynamoDB::GlobalTable")
+	_, r := tmpl.Only(t, "AWS::DynamoDB::GlobalTable")
 	p := r.Properties
 	target := func(of any) string {
 		c := at(of, "TargetTrackingScalingPolicyConfiguration")
@@ -270,10 +270,10 @@ func TestProvisionedCapacityIsScaled(t *testing.T) {
 	}{
 		"WriteCapacity":             {"ConsumedWriteCapacityUnits", "", .8 * 40 * 60},
 		"ReadCapacity":              {"ConsumedReadCapacityUnits", "", .8 * 100 * 60},
-		"IndexReadCapacity-own":     {"ConsumedReadCapacityUnits", "own", .8 * 9 * 60},
-		"IndexWriteCapacity-tables": {"ConsumedWriteCapacityUnits", "tables", .8 * 40 * 60},
-		"IndexWriteThrottled-own":   {"WriteThrottleEvents", "own", 0},
-		"IndexReadThrottled-tables": {"ReadThrottleEvents", "tables", 0},
+		"IndexReadCapacity_own":     {"ConsumedReadCapacityUnits", "own", .8 * 9 * 60},
+		"IndexWriteCapacity_tables": {"ConsumedWriteCapacityUnits", "tables", .8 * 40 * 60},
+		"IndexWriteThrottled_own":   {"WriteThrottleEvents", "own", 0},
+		"IndexReadThrottled_tables": {"ReadThrottleEvents", "tables", 0},
 	} {
 		a := storageAlarm(t, tmpl, "Test-Watch-Provisioned-"+suffix)
 		dimensions := map[string]any{}
@@ -300,12 +300,12 @@ func TestACopyInAnotherRegionIsWatched(t *testing.T) {
 	watch.New(stack, "Watch", watch.Props{Signals: watch.All(eventual, strong, witnessed)})
 	tmpl := synth(t, app, "Test")
 
-	latency := storageAlarm(t, tmpl, "Test-Watch-Eventual-ReplicationLatency-eu-west-1")
+	latency := storageAlarm(t, tmpl, "Test-Watch-Eventual-ReplicationLatency_eu_west_1")
 	if latency["MetricName"] != "ReplicationLatency" || latency["Statistic"] != "Average" || latency["Threshold"] != 180_000.0 || latency["EvaluationPeriods"] != 15.0 ||
 		latency["TreatMissingData"] != "missing" || at(latency, "Dimensions", 0, "Name") != "ReceivingRegion" || at(latency, "Dimensions", 0, "Value") != "eu-west-1" {
 		t.Errorf("latency: %v", latency)
 	}
-	for _, alarm := range tmpl.ofType("AWS::CloudWatch::Alarm") {
+	for _, alarm := range tmpl.OfType("AWS::CloudWatch::Alarm") {
 		if name := alarm.Properties["AlarmName"].(string); strings.Contains(name, "ReplicationLatency") && !strings.Contains(name, "Eventual") {
 			t.Errorf("%s: a strongly consistent table publishes no latency", name)
 		}
@@ -323,7 +323,7 @@ func TestACopyInAnotherRegionIsWatched(t *testing.T) {
 			t.Errorf("%s: %v", suffix, a)
 		}
 	}
-	for id, r := range tmpl.ofType("AWS::DynamoDB::GlobalTable") {
+	for id, r := range tmpl.OfType("AWS::DynamoDB::GlobalTable") {
 		switch name(id) {
 		case "Strong":
 			if r.Properties["MultiRegionConsistency"] != "STRONG" || len(list(r.Properties["Replicas"])) != 3 || r.Properties["GlobalTableWitnesses"] != nil {
@@ -400,7 +400,7 @@ func TestTablesAreImported(t *testing.T) {
 	for _, s := range byArn.Signals() {
 		names = append(names, s.Name)
 	}
-	if want := []string{"WriteThrottled", "ReadThrottled", "IndexWriteThrottled-byTeam", "IndexReadThrottled-byTeam"}; !slices.Equal(names, want) {
+	if want := []string{"WriteThrottled", "ReadThrottled", "IndexWriteThrottled_byTeam", "IndexReadThrottled_byTeam"}; !slices.Equal(names, want) {
 		t.Errorf("signals %v", names)
 	}
 	got := storageGranted(synth(t, app, "Test"), "Role")
@@ -422,7 +422,7 @@ func TestATableIsSharedWithItsKey(t *testing.T) {
 	table.New(stack, "Owned", table.Props{Table: spec.Table{PartitionKey: "id", AWSOwnedKey: true}}).Share("111122223333", "dynamodb:GetItem")
 	tmpl := synth(t, app, "Test")
 	got := map[string][]string{}
-	for id, r := range tmpl.ofType("AWS::DynamoDB::GlobalTable") {
+	for id, r := range tmpl.OfType("AWS::DynamoDB::GlobalTable") {
 		for _, st := range list(at(r.Properties, "Replicas", 0, "ResourcePolicy", "PolicyDocument", "Statement")) {
 			resource := arn(at(st, "Resource"))
 			_, resource, _ = strings.Cut(":"+resource, ":table/")
@@ -443,7 +443,7 @@ func TestATableIsSharedWithItsKey(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmp.FilterValues(func(a, b []string) bool { return !slices.IsSorted(a) || !slices.IsSorted(b) }, sorted)); diff != "" {
 		t.Errorf("policies (-want +got):\n%s", diff)
 	}
-	_, r := tmpl.only(t, "AWS::KMS::Key")
+	_, r := tmpl.Only(t, "AWS::KMS::Key")
 	uses := map[string]string{}
 	for _, st := range at(r.Properties, "KeyPolicy", "Statement").([]any) {
 		if principal, ok := at(st, "Principal", "AWS").(string); ok {
