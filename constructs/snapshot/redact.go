@@ -10,7 +10,8 @@ import (
 var (
 	// variable of an Fn::Sub.
 	variable = regexp.MustCompile(`\$\{([A-Za-z0-9:.]+)\}`)
-	// bootstrap resources are named cdk-<qualifier>-<kind>-<account>-<region>.
+	// bootstrap resources are named cdk-<qualifier>-<kind>-<account>-<region>. What
+	// replaces the qualifier keeps to the rules for names: goldens can be linted.
 	bootstrap = regexp.MustCompile(`\bcdk-[a-z0-9]{1,10}-((container-)?assets|(deploy|cfn-exec|lookup|file-publishing|image-publishing)-role)-`)
 	// versionHash ends the logical id of a function's current version.
 	versionHash = regexp.MustCompile(`[0-9a-f]{32}$`)
@@ -32,7 +33,7 @@ func (t *Template) Snapshot() []byte {
 	}
 	known := strings.NewReplacer(names...)
 	replace := func(text string) string {
-		text = known.Replace(bootstrap.ReplaceAllString(text, "cdk-BOOTSTRAP-$1-"))
+		text = known.Replace(bootstrap.ReplaceAllString(text, "cdk-bootstrap-$1-"))
 		if len(t.hashes) > 0 {
 			return text
 		}

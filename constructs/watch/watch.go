@@ -25,7 +25,6 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awssnssubscriptions"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
@@ -230,12 +229,10 @@ func New(scope constructs.Construct, id string, props Props) *Watch {
 	if valid.Missing(w.topic) {
 		w.topic = newTopic(this, props.Key)
 	}
-	if props.Email != "" {
-		subscription := w.topic.AddSubscription(awssnssubscriptions.NewEmailSubscription(jsii.String(props.Email), nil))
-		accept.On(subscription.Node().DefaultChild().(awssns.CfnSubscription),
-			accept.Because("A message that can't be delivered by e-mail has no better place to wait; the dashboard shows the alarm itself.", "Serverless-SNSRedrivePolicy"))
-	}
 	arn := w.topic.TopicArn()
+	if props.Email != "" {
+		subscribe(this, arn, props.Email)
+	}
 	actions := func(topic awssns.ITopic) *[]any {
 		if valid.Missing(topic) {
 			return &[]any{arn}
@@ -351,6 +348,15 @@ func newTopic(this constructs.Construct, key awskms.IKey) awssns.ITopic {
 		},
 	}))
 	return topic
+}
+
+// subscribe defines the subscription itself: the CDK's has the address in its id.
+func subscribe(this constructs.Construct, topic *string, email string) {
+	subscription := awssns.NewCfnSubscription(this, jsii.String("Email"), &awssns.CfnSubscriptionProps{
+		TopicArn: topic, Protocol: jsii.String("email"), Endpoint: jsii.String(email),
+	})
+	accept.On(subscription, accept.Because("What a mail server refuses is better read on the dashboard, and in the history of each alarm, than in a queue.",
+		"Serverless-SNSRedrivePolicy"))
 }
 
 func newAlarm(scope constructs.Construct, id, name, description string, s Signal, actions *[]any) awscloudwatch.CfnAlarm {
