@@ -22,7 +22,7 @@ import (
 // [Package] uses it.
 //
 // What can't be set is what makes equal code equal bytes on any machine
-// (-trimpath, no build id, no version control state) and what Lambda needs: no
+// (-trimpath, no build id in the end, no version control state) and what Lambda needs: no
 // cgo, the function's operating system and architecture, the tag lambda.norpc.
 // Equal bytes also take an equal Go: the toolchain line of go.mod pins it.
 type Build struct {
@@ -188,6 +188,7 @@ func (r run) build(pkgs []string) error {
 		return err
 	}
 	defer os.RemoveAll(bin)
+	r.seed(pkgs, bin)
 	if err := r.goBuild(pkgs, bin); err != nil {
 		return err
 	}
@@ -211,9 +212,14 @@ func (r run) build(pkgs []string) error {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return err
 		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		r.keep(pkg, data)
 		bootstrap := filepath.Join(folder, "bootstrap")
 		// Lambda's own user starts it: a strict umask must not reach it.
-		if err := errors.Join(os.Rename(file, bootstrap), os.Chmod(bootstrap, 0o755)); err != nil {
+		if err := errors.Join(os.WriteFile(bootstrap, anonymous(data), 0o755), os.Chmod(bootstrap, 0o755)); err != nil {
 			return err
 		}
 		packages.built[r.of(pkg)] = folder
@@ -228,7 +234,7 @@ func (r run) goBuild(pkgs []string, dir string) error {
 	args := append([]string{
 		"build", "-trimpath", "-buildvcs=false",
 		"-tags", strings.Join(append([]string{"lambda.norpc"}, r.Tags...), ","),
-		"-ldflags", strings.TrimSpace("-s -w -buildid= " + r.Ldflags), "-o", dir + string(filepath.Separator),
+		"-ldflags", strings.TrimSpace("-s -w -B none " + r.Ldflags), "-o", dir + string(filepath.Separator),
 	}, pkgs...)
 	cmd := exec.Command("go", args...)
 	if cmd.Dir = r.root; r.Dir != "" {
