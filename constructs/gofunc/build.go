@@ -98,8 +98,11 @@ func (b Build) check(c *spec.Check) {
 var packages struct {
 	sync.Mutex
 	named []name
-	built map[target]string // directory that holds the bootstrap
+	built map[target]output
 }
+
+// output is a directory that holds a bootstrap, and the bootstrap's hash.
+type output struct{ dir, hash string }
 
 // name is a package that was named, and the module in which it was.
 type name struct{ pkg, settings, root string }
@@ -128,24 +131,23 @@ type run struct {
 }
 
 // compile compiles code, and with it every package named so far that has equal
-// settings and isn't compiled yet, below out. It returns the directory that holds
-// code's bootstrap.
-func compile(code Code, out, goos string, arch spec.Architecture) (string, error) {
+// settings and isn't compiled yet, below out.
+func compile(code Code, out, goos string, arch spec.Architecture) (output, error) {
 	packages.Lock()
 	defer packages.Unlock()
 	root, err := projectRoot()
 	if err != nil {
-		return "", err
+		return output{}, err
 	}
 	if out, err = filepath.Abs(out); err != nil {
-		return "", err
+		return output{}, err
 	}
 	r := run{target{name{code.pkg, code.settings, root}, out, goos, goarch(arch)}, code.build}
-	if dir, ok := packages.built[r.target]; ok {
-		return dir, nil
+	if built, ok := packages.built[r.target]; ok {
+		return built, nil
 	}
 	if packages.built == nil {
-		packages.built = map[target]string{}
+		packages.built = map[target]output{}
 	}
 
 	// A binary is named after its package's last element, so packages that share
@@ -163,7 +165,7 @@ func compile(code Code, out, goos string, arch spec.Architecture) (string, error
 		// another than expected: report this one's own state.
 		var broken *BuildError
 		if err != nil && !errors.As(err, &broken) {
-			return "", err
+			return output{}, err
 		}
 		err = r.build(together[:1])
 	}
@@ -219,10 +221,11 @@ func (r run) build(pkgs []string) error {
 		r.keep(pkg, data)
 		bootstrap := filepath.Join(folder, "bootstrap")
 		// Lambda's own user starts it: a strict umask must not reach it.
-		if err := errors.Join(os.WriteFile(bootstrap, anonymous(data), 0o755), os.Chmod(bootstrap, 0o755)); err != nil {
+		data = anonymous(data)
+		if err := errors.Join(os.WriteFile(bootstrap, data, 0o755), os.Chmod(bootstrap, 0o755)); err != nil {
 			return err
 		}
-		packages.built[r.of(pkg)] = folder
+		packages.built[r.of(pkg)] = output{folder, fmt.Sprintf("%x", sha256.Sum256(data))}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3assets"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
@@ -243,6 +244,7 @@ func asset(scope constructs.Construct, code Code, arch spec.Architecture) awslam
 		panic(err)
 	}
 	var dir string
+	var options *awss3assets.AssetOptions
 	switch {
 	case code.given:
 		dir, err = prebuilt(located(code.prebuilt), out)
@@ -253,12 +255,15 @@ func asset(scope constructs.Construct, code Code, arch spec.Architecture) awslam
 		if forThisMachine(scope) {
 			goos = runtime.GOOS
 		}
-		dir, err = compile(code, out, goos, arch)
+		var made output
+		made, err = compile(code, out, goos, arch)
+		// The CDK would read and hash it again.
+		dir, options = made.dir, &awss3assets.AssetOptions{AssetHash: jsii.String(made.hash)}
 	}
 	if err != nil {
 		panic(err)
 	}
-	return awslambda.Code_FromAsset(jsii.String(dir), nil)
+	return awslambda.Code_FromAsset(jsii.String(dir), options)
 }
 
 // prebuilt is path itself, or a directory with it as bootstrap if it is an
