@@ -2,7 +2,6 @@ package esm
 
 import (
 	"encoding/json"
-	"hash/maphash"
 	"strings"
 	"time"
 )
@@ -66,7 +65,6 @@ type Shard struct {
 	ID       string
 	Counts   Counts
 	settings *Settings
-	seed     maphash.Seed
 	lanes    []*lane
 	next     int // lane to look at first
 
@@ -103,7 +101,7 @@ type attempt struct {
 
 // NewShard is the state of a shard from which nothing was read.
 func NewShard(settings *Settings, id string) *Shard {
-	s := &Shard{ID: id, settings: settings, seed: maphash.MakeSeed()}
+	s := &Shard{ID: id, settings: settings}
 	for range settings.Parallelization {
 		s.lanes = append(s.lanes, &lane{})
 	}
@@ -137,7 +135,7 @@ func (s *Shard) Offer(now time.Time, records []Record) {
 		}
 		l := s.lanes[0]
 		if n := len(s.lanes); n > 1 {
-			l = s.lanes[maphash.String(s.seed, r.Key)%uint64(n)]
+			l = s.lanes[hash(r.Key)%uint64(n)]
 		}
 		if len(l.queue) == 0 {
 			l.since = now
@@ -146,6 +144,9 @@ func (s *Shard) Offer(now time.Time, records []Record) {
 		l.size += s.settings.size(s.ID, r) + 1
 	}
 }
+
+// Resume says that everything up to a sequence number is dealt with already.
+func (s *Shard) Resume(after string) { s.last = after }
 
 // Checkpoint is the sequence number up to which everything is dealt with: a
 // mapping that starts anew reads after it. Empty at first.
@@ -500,4 +501,13 @@ func (s *Shard) keepState(l *lane, task *Task, state json.RawMessage) {
 	default:
 		l.window.State = state
 	}
+}
+
+// hash spreads keys over lanes, alike in every run (FNV-1a).
+func hash(key string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(key) {
+		h = (h ^ uint64(key[i])) * 1099511628211
+	}
+	return h ^ h>>32
 }
