@@ -55,6 +55,9 @@ func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
 	if m.Outputs, err = readOutputs(m.paths); err != nil {
 		return err
 	}
+	if err := m.takeOver(ctx, log); err != nil {
+		return err
+	}
 	return m.writeState()
 }
 

@@ -79,6 +79,7 @@ type Machine struct {
 	paths    paths
 	lock     *lock
 	emulator *proc.Group
+	pollers  *pollers
 }
 
 // Up starts the emulator, bootstraps it and deploys the stack. It returns when
@@ -126,6 +127,8 @@ func (m *Machine) LogFile() string { return m.paths.log("emulator") }
 // Close stops the emulator with everything that runs in it, which is then gone
 // for good. It may be called more than once.
 func (m *Machine) Close() error {
+	m.pollers.close()
+	m.pollers = nil
 	if m.emulator != nil {
 		m.emulator.Stop(stopGrace)
 	}

@@ -1,0 +1,138 @@
+package awsapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/millrace/millrace/local/esm"
+)
+
+// Settings reads the description of a mapping. Filters are compiled by filter,
+// which is nil where none are expected.
+func Settings(d *lambda.GetEventSourceMappingOutput, filter func(patterns []string, kind esm.Kind) (esm.Filter, error)) (*esm.Settings, error) {
+	s := &esm.Settings{
+		UUID: aws.ToString(d.UUID), SourceARN: aws.ToString(d.EventSourceArn), FunctionARN: aws.ToString(d.FunctionArn),
+		Start:     esm.Position{Type: string(d.StartingPosition), Time: aws.ToTime(d.StartingPositionTimestamp)},
+		BatchSize: int(or(d.BatchSize, 100)), Window: seconds(or(d.MaximumBatchingWindowInSeconds, 0)),
+		Parallelization: int(or(d.ParallelizationFactor, 1)), Bisect: aws.ToBool(d.BisectBatchOnFunctionError),
+		MaximumRetryAttempts: int(or(d.MaximumRetryAttempts, -1)), MaximumRecordAge: esm.Unlimited,
+		Tumbling: seconds(or(d.TumblingWindowInSeconds, 0)),
+	}
+	parts := strings.Split(s.SourceARN, ":")
+	if len(parts) < 6 {
+		return nil, fmt.Errorf("event source mapping %s: %q is no ARN of a source", s.UUID, s.SourceARN)
+	}
+	switch parts[2] {
+	case "kinesis":
+		if strings.Contains(parts[5], "/consumer/") {
+			return nil, fmt.Errorf("event source mapping %s: enhanced fan-out (%s) isn't read here: it needs SubscribeToShard", s.UUID, s.SourceARN)
+		}
+	case "dynamodb":
+		s.Kind = esm.DynamoDB
+	default:
+		return nil, fmt.Errorf("event source mapping %s: %s isn't read here, only Kinesis and DynamoDB streams are", s.UUID, parts[2])
+	}
+	s.Region = parts[3]
+	if age := or(d.MaximumRecordAgeInSeconds, -1); age >= 0 {
+		s.MaximumRecordAge = seconds(age)
+	}
+	for _, t := range d.FunctionResponseTypes {
+		s.Partial = s.Partial || t == lambdatypes.FunctionResponseTypeReportBatchItemFailures
+	}
+	if d.DestinationConfig != nil && d.DestinationConfig.OnFailure != nil {
+		s.OnFailure = aws.ToString(d.DestinationConfig.OnFailure.Destination)
+	}
+	if d.FilterCriteria != nil && len(d.FilterCriteria.Filters) > 0 {
+		var patterns []string
+		for _, f := range d.FilterCriteria.Filters {
+			patterns = append(patterns, aws.ToString(f.Pattern))
+		}
+		var err error
+		if s.Filter, err = filter(patterns, s.Kind); err != nil {
+			return nil, fmt.Errorf("event source mapping %s: %w", s.UUID, err)
+		}
+	}
+	return s, s.Validate()
+}
+
+func or(value *int32, def int32) int32 {
+	if value == nil {
+		return def
+	}
+	return *value
+}
+
+func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
+
+// function invokes through Lambda's Invoke API.
+type function struct {
+	client *lambda.Client
+	arn    string
+}
+
+// Function is the function of that ARN, invoked synchronously.
+func Function(client *lambda.Client, arn string) esm.Function { return &function{client, arn} }
+
+func (f *function) Invoke(ctx context.Context, batch *esm.Batch) esm.Outcome {
+	out, err := f.client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(f.arn), Payload: batch.Payload()})
+	if err != nil {
+		return esm.Outcome{Err: err}
+	}
+	id, _ := middleware.GetRequestIDMetadata(out.ResultMetadata)
+	return esm.Outcome{
+		FunctionError: aws.ToString(out.FunctionError), Payload: out.Payload, ExecutedVersion: aws.ToString(out.ExecutedVersion), RequestID: id,
+	}
+}
+
+// Destinations sends failures to the destination that a mapping names.
+type Destinations struct {
+	S3  *s3.Client
+	SQS *sqs.Client
+	SNS *sns.Client
+}
+
+var _ esm.Destination = (*Destinations)(nil)
+
+// Send implements [esm.Destination]. A bucket gets the document with the batch, a
+// queue or a topic the document alone, as from Lambda.
+func (d *Destinations) Send(ctx context.Context, task *esm.Task) error {
+	arn := task.Settings.OnFailure
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 {
+		return fmt.Errorf("%q is no ARN of a destination", arn)
+	}
+	document, err := json.Marshal(task.Failure)
+	if err != nil {
+		return err
+	}
+	switch parts[2] {
+	case "s3":
+		key, body := task.Failure.Object(task.Settings.UUID, task.Shard, rand.Text(), task.Payload())
+		_, err = d.S3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(parts[5]), Key: aws.String(key), Body: bytes.NewReader(body)})
+	case "sqs":
+		var url *sqs.GetQueueUrlOutput
+		url, err = d.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(parts[5]), QueueOwnerAWSAccountId: aws.String(parts[4])})
+		if err == nil {
+			_, err = d.SQS.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: url.QueueUrl, MessageBody: aws.String(string(document))})
+		}
+	case "sns":
+		_, err = d.SNS.Publish(ctx, &sns.PublishInput{TopicArn: aws.String(arn), Message: aws.String(string(document))})
+	default:
+		return errors.New(arn + " is no bucket, queue or topic")
+	}
+	return err
+}

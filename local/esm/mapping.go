@@ -1,0 +1,344 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Source is a stream of shards.
+type Source interface {
+	// Shards lists all shards that can still be read, parents too.
+	Shards(ctx context.Context) ([]ShardInfo, error)
+	// Iterator begins to read a shard: from Position, or after a sequence number
+	// where one is given.
+	Iterator(ctx context.Context, shard string, from Position, after string) (string, error)
+	// Read returns up to limit records and the next iterator, which is empty at the
+	// end of a closed shard. [ErrIteratorExpired] asks for a new iterator.
+	Read(ctx context.Context, iterator string, limit int) (records []Record, next string, err error)
+}
+
+// ErrIteratorExpired is a Source's answer to an iterator that is too old.
+var ErrIteratorExpired = errors.New("the iterator has expired")
+
+// ShardInfo is a shard with those that it came from by a split or a merge.
+type ShardInfo struct {
+	ID      string
+	Parents []string
+}
+
+// Function is what a mapping invokes.
+type Function interface {
+	Invoke(ctx context.Context, batch *Batch) Outcome
+}
+
+// Destination takes what is given up.
+type Destination interface {
+	// Send delivers the failure of a batch; an error is tried again.
+	Send(ctx context.Context, task *Task) error
+}
+
+// Clock tells the time, and waits.
+type Clock interface {
+	Now() time.Time
+	After(d time.Duration) <-chan time.Time
+}
+
+type realClock struct{}
+
+func (realClock) Now() time.Time                         { return time.Now() }
+func (realClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// Options of a [Mapping]. Source and Function are required.
+type Options struct {
+	Source   Source
+	Function Function
+	// OnFailure takes what is given up; required if the settings name a destination.
+	OnFailure Destination
+	// Clock is the machine's by default.
+	Clock Clock
+	// Poll is the pause after an empty read, 1 s by default, as Lambda's; Discover
+	// the pause between two looks for new shards, 10 s by default.
+	Poll, Discover time.Duration
+	// Problem is told what goes wrong and is tried again; nil keeps silent.
+	Problem func(shard string, err error)
+}
+
+// Mapping polls a stream and invokes a function, as an event source mapping does.
+type Mapping struct {
+	settings *Settings
+	options  Options
+
+	mu     sync.Mutex
+	shards map[string]*poller
+	ended  map[string]bool // shards that are read to their end
+}
+
+// poller is one shard in work.
+type poller struct {
+	*Shard
+	mu     sync.Mutex
+	closed bool // read to its end
+	behind time.Time
+	wake   chan struct{} // there may be something to do
+	room   chan struct{} // there may be room to read more
+}
+
+// New is a mapping that doesn't run yet.
+func New(settings *Settings, options Options) (*Mapping, error) {
+	if err := settings.Validate(); err != nil {
+		return nil, err
+	}
+	if settings.OnFailure != "" && options.OnFailure == nil {
+		return nil, fmt.Errorf("event source mapping %s: nothing sends to its failure destination %s", settings.UUID, settings.OnFailure)
+	}
+	if options.Clock == nil {
+		options.Clock = realClock{}
+	}
+	if options.Poll == 0 {
+		options.Poll = time.Second
+	}
+	if options.Discover == 0 {
+		options.Discover = 10 * time.Second
+	}
+	if options.Problem == nil {
+		options.Problem = func(string, error) {}
+	}
+	return &Mapping{settings: settings, options: options, shards: map[string]*poller{}, ended: map[string]bool{}}, nil
+}
+
+// Settings of the mapping.
+func (m *Mapping) Settings() *Settings { return m.settings }
+
+// Run polls until ctx ends. A shard is read once its parents are drained, so that
+// the records of a key stay in order through splits and merges.
+func (m *Mapping) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	drained := make(chan struct{}, 1)
+	first := true
+	for {
+		infos, err := m.options.Source.Shards(ctx)
+		if err != nil {
+			m.options.Problem("", fmt.Errorf("list shards: %w", err))
+		}
+		for _, info := range m.ready(infos) {
+			p := &poller{Shard: NewShard(m.settings, info.ID), wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+			m.mu.Lock()
+			m.shards[info.ID] = p
+			m.mu.Unlock()
+			from := m.settings.Start
+			if !first {
+				from = Position{Type: "TRIM_HORIZON"} // of a shard that came later, nothing is skipped
+			}
+			running.Go(func() {
+				m.runShard(ctx, p, from)
+				select {
+				case drained <- struct{}{}:
+				default:
+				}
+			})
+		}
+		first = first && err != nil
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-drained:
+		case <-m.options.Clock.After(m.options.Discover):
+		}
+	}
+}
+
+// ready are shards that aren't in work and whose parents are drained or gone.
+func (m *Mapping) ready(infos []ShardInfo) []ShardInfo {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	listed := map[string]bool{}
+	for _, info := range infos {
+		listed[info.ID] = true
+	}
+	var ready []ShardInfo
+	for _, info := range infos {
+		waits := slices.ContainsFunc(info.Parents, func(parent string) bool { return listed[parent] && !m.ended[parent] })
+		if m.shards[info.ID] == nil && !m.ended[info.ID] && !waits {
+			ready = append(ready, info)
+		}
+	}
+	return ready
+}
+
+// runShard reads and works one shard off, until it is drained or ctx ends.
+func (m *Mapping) runShard(ctx context.Context, p *poller, from Position) {
+	ctx, stop := context.WithCancel(ctx)
+	var lanes sync.WaitGroup
+	lanes.Go(func() { m.read(ctx, p, from) })
+	for range m.settings.Parallelization {
+		lanes.Go(func() { m.work(ctx, stop, p) })
+	}
+	lanes.Wait()
+	stop()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed && p.Drained() {
+		m.ended[p.ID] = true
+	}
+}
+
+func (m *Mapping) read(ctx context.Context, p *poller, from Position) {
+	clock := m.options.Clock
+	iterator, last, pause := "", "", time.Duration(0)
+	for ctx.Err() == nil {
+		var err error
+		p.mu.Lock()
+		wants := p.Wants()
+		p.mu.Unlock()
+		switch {
+		case wants <= 0:
+			select {
+			case <-ctx.Done():
+			case <-p.room:
+			}
+			continue
+		case iterator == "":
+			if iterator, err = m.options.Source.Iterator(ctx, p.ID, from, last); err == nil {
+				continue
+			}
+		default:
+			var records []Record
+			var next string
+			records, next, err = m.options.Source.Read(ctx, iterator, wants)
+			if errors.Is(err, ErrIteratorExpired) {
+				iterator = ""
+				continue
+			}
+			if err == nil {
+				iterator, pause = next, 0
+				now := clock.Now()
+				if len(records) > 0 {
+					last = records[len(records)-1].Sequence
+				} else {
+					pause = m.options.Poll
+				}
+				p.mu.Lock()
+				p.Offer(now, records)
+				p.closed = next == ""
+				p.mu.Unlock()
+				signal(p.wake)
+				if next == "" {
+					return
+				}
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			m.options.Problem(p.ID, err)
+			pause = m.options.Poll
+		}
+		if pause > 0 {
+			select {
+			case <-ctx.Done():
+			case <-clock.After(pause):
+			}
+		}
+	}
+}
+
+// work does a shard's tasks, one after the other; there are as many workers as
+// batches may be in work at once.
+func (m *Mapping) work(ctx context.Context, stop func(), p *poller) {
+	clock := m.options.Clock
+	for ctx.Err() == nil {
+		now := clock.Now()
+		p.mu.Lock()
+		task, at := p.Next(now, p.closed)
+		over := task == nil && p.closed && p.Drained()
+		p.mu.Unlock()
+		if over {
+			stop()
+			return
+		}
+		if task == nil {
+			var due <-chan time.Time
+			if !at.IsZero() {
+				due = clock.After(at.Sub(now))
+			}
+			select {
+			case <-ctx.Done():
+			case <-p.wake:
+			case <-due:
+			}
+			continue
+		}
+		signal(p.wake) // there may be more, for the next worker
+		if task.Kind == Report {
+			var err error
+			if m.settings.OnFailure != "" {
+				err = m.options.OnFailure.Send(ctx, task)
+			}
+			if err != nil {
+				m.options.Problem(p.ID, fmt.Errorf("send to the failure destination: %w", err))
+			}
+			p.mu.Lock()
+			p.Reported(clock.Now(), task, err)
+			p.mu.Unlock()
+		} else {
+			outcome := m.options.Function.Invoke(ctx, &task.Batch)
+			if outcome.Err != nil && ctx.Err() == nil {
+				m.options.Problem(p.ID, fmt.Errorf("invoke the function: %w", outcome.Err))
+			}
+			p.mu.Lock()
+			p.Invoked(clock.Now(), task, outcome)
+			if n := len(task.Records); n > 0 {
+				p.behind = task.Records[n-1].Arrival
+			}
+			p.mu.Unlock()
+		}
+		signal(p.wake)
+		signal(p.room)
+	}
+}
+
+// signal wakes one that waits, now or when it next waits.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Status of a shard.
+type Status struct {
+	Shard      string
+	Checkpoint string // sequence number up to which everything is dealt with
+	Waiting    int    // records that were read and aren't dealt with
+	// LastArrival is when the last record that was handed over had arrived.
+	LastArrival time.Time
+	Drained     bool // closed, and dealt with to its end
+	Counts
+}
+
+// Status of every shard, in the order of their names.
+func (m *Mapping) Status() []Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []Status
+	for id, p := range m.shards {
+		p.mu.Lock()
+		all = append(all, Status{
+			Shard: id, Checkpoint: p.Checkpoint(), Waiting: p.Waiting(), LastArrival: p.behind,
+			Drained: m.ended[id], Counts: p.Counts,
+		})
+		p.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b Status) int {
+		if a.Shard < b.Shard {
+			return -1
+		}
+		return 1
+	})
+	return all
+}

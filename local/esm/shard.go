@@ -1,0 +1,513 @@
+package esm
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+)
+
+// TaskKind says what a task asks for.
+type TaskKind int
+
+const (
+	// Invoke the function with the task's batch.
+	Invoke TaskKind = iota
+	// Report the task's records to the failure destination.
+	Report
+)
+
+// Task is something to be done for a shard. Its outcome goes to [Shard.Invoked]
+// or [Shard.Reported].
+type Task struct {
+	Kind TaskKind
+	Batch
+	// Failure of a Report.
+	Failure *Failure
+
+	lane *lane
+}
+
+// Outcome of an invocation.
+type Outcome struct {
+	// Err says that the invocation could not be made: it is tried again, and counts
+	// as no attempt.
+	Err error
+	// FunctionError is empty where the function answered.
+	FunctionError   string
+	Payload         []byte
+	ExecutedVersion string
+	RequestID       string
+}
+
+// Counts are the mapping's metrics, in CloudWatch's names.
+type Counts struct {
+	PolledEventCount                        int64
+	FilteredOutEventCount                   int64
+	InvokedEventCount                       int64
+	FailedInvokeEventCount                  int64
+	DroppedEventCount                       int64
+	OnFailureDestinationDeliveredEventCount int64
+	Invocations, Errors                     int64
+}
+
+// Backoff between attempts: Lambda doesn't publish its own.
+const (
+	firstBackoff = 200 * time.Millisecond
+	lastBackoff  = 10 * time.Second
+)
+
+// MaximumState of a tumbling window's state.
+const MaximumState = 1 << 20
+
+// Shard is the state of one shard of a mapping. It does nothing by itself and
+// isn't safe for concurrent use.
+type Shard struct {
+	ID       string
+	Counts   Counts
+	settings *Settings
+	lanes    []*lane
+	next     int // lane to look at first
+
+	offered int64  // records offered so far
+	done    int64  // all before this index are dealt with
+	ahead   []bool // and those of the following that are
+	last    string // sequence number of the last record before done
+	seqs    []string
+}
+
+// lane is a part of a shard whose records are processed in order: the shard
+// itself, or with parallelization a part of its partition keys.
+type lane struct {
+	queue []Record  // read, not in work yet
+	size  int       // of the queue, as a payload
+	since time.Time // when its first was offered
+
+	work  []attempt // in order; the first one is in work
+	until time.Time // no attempt before
+	wait  time.Duration
+	busy  bool
+
+	window *Window // of a mapping with tumbling windows
+}
+
+// attempt is a batch with its history.
+type attempt struct {
+	records []Record
+	// invokes since the checkpoint last moved; what Lambda calls approximateInvokeCount.
+	invokes int
+	failure *Failure // given up: to be reported
+	final   bool     // the last invocation of a window: it has no records
+}
+
+// NewShard is the state of a shard from which nothing was read.
+func NewShard(settings *Settings, id string) *Shard {
+	s := &Shard{ID: id, settings: settings}
+	for range settings.Parallelization {
+		s.lanes = append(s.lanes, &lane{})
+	}
+	return s
+}
+
+// Wants is how many records the shard would take now: none while enough is waiting.
+func (s *Shard) Wants() int {
+	most := 0
+	for _, l := range s.lanes {
+		if l.size < MaximumPayload {
+			most = max(most, 2*s.settings.BatchSize-len(l.queue))
+		}
+	}
+	return min(most*len(s.lanes), 10_000)
+}
+
+// Offer hands over records, in the shard's order.
+func (s *Shard) Offer(now time.Time, records []Record) {
+	s.Counts.PolledEventCount += int64(len(records))
+	for i := range records {
+		r := &records[i]
+		r.index = s.offered
+		s.offered++
+		s.ahead = append(s.ahead, false)
+		s.seqs = append(s.seqs, r.Sequence)
+		if s.settings.Filter != nil && !s.settings.Filter.Match(r) {
+			s.Counts.FilteredOutEventCount++
+			s.finish(r.index)
+			continue
+		}
+		l := s.lanes[0]
+		if n := len(s.lanes); n > 1 {
+			l = s.lanes[hash(r.Key)%uint64(n)]
+		}
+		if len(l.queue) == 0 {
+			l.since = now
+		}
+		l.queue = append(l.queue, *r)
+		l.size += s.settings.size(s.ID, r) + 1
+	}
+}
+
+// Resume says that everything up to a sequence number is dealt with already.
+func (s *Shard) Resume(after string) { s.last = after }
+
+// Checkpoint is the sequence number up to which everything is dealt with: a
+// mapping that starts anew reads after it. Empty at first.
+func (s *Shard) Checkpoint() string { return s.last }
+
+// Waiting is how many records were offered and aren't dealt with.
+func (s *Shard) Waiting() int { return int(s.offered-s.done) - s.aheadCount() }
+
+func (s *Shard) aheadCount() int {
+	n := 0
+	for _, done := range s.ahead {
+		if done {
+			n++
+		}
+	}
+	return n
+}
+
+// Drained tells whether everything that was offered is dealt with, and no window
+// is open: a shard's children are read only then.
+func (s *Shard) Drained() bool {
+	for _, l := range s.lanes {
+		if l.busy || len(l.queue) > 0 || len(l.work) > 0 || l.window != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// finish marks a record as dealt with.
+func (s *Shard) finish(index int64) {
+	s.ahead[index-s.done] = true
+	n := 0
+	for n < len(s.ahead) && s.ahead[n] {
+		n++
+	}
+	if n > 0 {
+		s.last = s.seqs[n-1]
+		s.done += int64(n)
+		s.ahead, s.seqs = s.ahead[n:], s.seqs[n:]
+	}
+}
+
+// Next is a task that can be done now, or nil and when to ask again; a zero time
+// means: when something was offered or an outcome told. Closed says that the shard
+// has no more records to come: its windows can be ended.
+func (s *Shard) Next(now time.Time, closed bool) (*Task, time.Time) {
+	var soonest time.Time
+	for i := range s.lanes {
+		l := s.lanes[(s.next+i)%len(s.lanes)]
+		task, at := s.nextOf(l, now, closed)
+		if task != nil {
+			s.next = (s.next + i + 1) % len(s.lanes)
+			return task, time.Time{}
+		}
+		if !at.IsZero() && (soonest.IsZero() || at.Before(soonest)) {
+			soonest = at
+		}
+	}
+	return nil, soonest
+}
+
+func (s *Shard) nextOf(l *lane, now time.Time, closed bool) (*Task, time.Time) {
+	if l.busy {
+		return nil, time.Time{}
+	}
+	if len(l.work) == 0 {
+		if at := s.form(l, now, closed); len(l.work) == 0 {
+			return nil, at
+		}
+	}
+	if now.Before(l.until) {
+		return nil, l.until
+	}
+	s.expire(l, now)
+	head := &l.work[0]
+	l.busy = true
+	task := &Task{lane: l, Batch: Batch{Settings: s.settings, Shard: s.ID, Records: head.records}}
+	if head.failure != nil {
+		task.Kind, task.Failure = Report, head.failure
+		return task, time.Time{}
+	}
+	if l.window != nil {
+		w := *l.window
+		w.Final = head.final
+		task.Window = &w
+	}
+	head.invokes++
+	s.Counts.Invocations++
+	s.Counts.InvokedEventCount += int64(len(head.records))
+	return task, time.Time{}
+}
+
+// form makes a batch of a lane's queue when one is due, or says when it will be.
+func (s *Shard) form(l *lane, now time.Time, closed bool) time.Time {
+	if s.settings.Tumbling > 0 {
+		if at, ended := s.turnWindow(l, now, closed); ended {
+			return at
+		}
+	}
+	if len(l.queue) == 0 {
+		if l.window != nil {
+			return l.window.End
+		}
+		return time.Time{}
+	}
+	n, size := 0, 256
+	whole := false // the batch can't grow
+	for n < len(l.queue) {
+		if n == s.settings.BatchSize {
+			whole = true
+			break
+		}
+		r := &l.queue[n]
+		if s.settings.Tumbling > 0 && !r.Arrival.Before(l.window.End) {
+			whole = true // the next record belongs to the next window
+			break
+		}
+		add := s.settings.size(s.ID, r) + 1
+		if n > 0 && size+add > MaximumPayload-stateOf(l) {
+			whole = true
+			break
+		}
+		size += add
+		n++
+	}
+	whole = whole || n == s.settings.BatchSize || closed
+	if due := l.since.Add(s.settings.Window); !whole && now.Before(due) {
+		return due
+	}
+	records := l.queue[:n:n]
+	l.queue = l.queue[n:]
+	for i := range records {
+		l.size -= s.settings.size(s.ID, &records[i]) + 1
+	}
+	l.since = now
+	l.work = append(l.work, attempt{records: records})
+	l.wait, l.until = 0, time.Time{}
+	return time.Time{}
+}
+
+func stateOf(l *lane) int {
+	if l.window == nil {
+		return 0
+	}
+	return len(l.window.State) + 256
+}
+
+// turnWindow opens the window of the next record, or ends the open one. It reports
+// whether a final invocation was queued.
+func (s *Shard) turnWindow(l *lane, now time.Time, closed bool) (time.Time, bool) {
+	if l.window != nil {
+		over := len(l.queue) > 0 && !l.queue[0].Arrival.Before(l.window.End) ||
+			len(l.queue) == 0 && (closed || !now.Before(l.window.End.Add(s.settings.Window)))
+		if over {
+			l.work = append(l.work, attempt{final: true})
+			l.wait, l.until = 0, time.Time{}
+			return time.Time{}, true
+		}
+	}
+	if l.window == nil && len(l.queue) > 0 {
+		start := l.queue[0].Arrival.Truncate(s.settings.Tumbling)
+		l.window = &Window{Start: start, End: start.Add(s.settings.Tumbling), State: json.RawMessage("{}")}
+	}
+	return time.Time{}, false
+}
+
+// expire gives up the records of the first batch that are too old.
+func (s *Shard) expire(l *lane, now time.Time) {
+	head := &l.work[0]
+	if s.settings.MaximumRecordAge == Unlimited || head.failure != nil || head.final {
+		return
+	}
+	n := 0
+	for n < len(head.records) && now.Sub(head.records[n].Arrival) > s.settings.MaximumRecordAge {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	old := attempt{records: head.records[:n:n]}
+	old.failure = s.newFailure("RecordAgeExceeded", old.records, max(head.invokes, 1), nil, now)
+	rest := attempt{records: head.records[n:], invokes: head.invokes}
+	l.work = append([]attempt{old}, l.work[1:]...)
+	if len(rest.records) > 0 {
+		l.work = append(l.work[:1], append([]attempt{rest}, l.work[1:]...)...)
+	}
+}
+
+// Invoked tells what became of an invocation.
+func (s *Shard) Invoked(now time.Time, task *Task, o Outcome) {
+	l := task.lane
+	l.busy = false
+	head := &l.work[0]
+	if o.Err != nil {
+		head.invokes-- // it never happened
+		s.Counts.Invocations--
+		s.Counts.InvokedEventCount -= int64(len(head.records))
+		s.delay(l, now)
+		return
+	}
+	state, verdict, from := s.judge(task, o)
+	switch verdict {
+	case succeeded:
+		s.applied(l, head.records)
+		l.work = l.work[1:]
+		l.wait, l.until = 0, time.Time{}
+		s.keepState(l, task, state)
+		return
+	case failedFrom:
+		s.Counts.FailedInvokeEventCount += int64(len(head.records) - from)
+		if from > 0 {
+			// The checkpoint moved, and with it the budget of retries begins anew.
+			s.applied(l, head.records[:from])
+			head.records, head.invokes = head.records[from:], 0
+			l.wait, l.until = 0, time.Time{}
+			return
+		}
+	case failed:
+		s.Counts.Errors++
+		s.Counts.FailedInvokeEventCount += int64(len(head.records))
+		if s.settings.Bisect && len(head.records) > 1 {
+			// Splitting takes nothing of the budget.
+			half := len(head.records) / 2
+			first, second := attempt{records: head.records[:half:half]}, attempt{records: head.records[half:]}
+			l.work = append([]attempt{first, second}, l.work[1:]...)
+			s.delay(l, now)
+			return
+		}
+	}
+	if head.final {
+		// The last invocation of a window holds up its shard until it succeeds.
+		s.delay(l, now)
+		return
+	}
+	if m := s.settings.MaximumRetryAttempts; m != Unlimited && head.invokes > m {
+		failure := s.newFailure("RetryAttemptsExhausted", head.records, head.invokes, &o, now)
+		*head = attempt{records: head.records, failure: failure}
+		l.wait, l.until = 0, time.Time{}
+		return
+	}
+	s.delay(l, now)
+}
+
+// Reported tells whether the failure destination took a report. It is tried
+// again until it does: records that it doesn't have would be lost.
+func (s *Shard) Reported(now time.Time, task *Task, err error) {
+	l := task.lane
+	l.busy = false
+	if err != nil {
+		s.delay(l, now)
+		return
+	}
+	n := int64(len(task.Records))
+	if s.settings.OnFailure == "" {
+		s.Counts.DroppedEventCount += n
+	} else {
+		s.Counts.OnFailureDestinationDeliveredEventCount += n
+	}
+	s.applied(l, task.Records)
+	l.work = l.work[1:]
+	l.wait, l.until = 0, time.Time{}
+}
+
+func (s *Shard) applied(_ *lane, records []Record) {
+	for i := range records {
+		s.finish(records[i].index)
+	}
+}
+
+// delay keeps a lane from its next attempt, a little longer each time.
+func (s *Shard) delay(l *lane, now time.Time) {
+	l.wait = min(max(2*l.wait, firstBackoff), lastBackoff)
+	l.until = now.Add(l.wait)
+}
+
+type verdict int
+
+const (
+	succeeded  verdict = iota
+	failedFrom         // a partial answer: records from an index on failed
+	failed             // an error
+)
+
+// judge reads an answer as Lambda does.
+func (s *Shard) judge(task *Task, o Outcome) (state json.RawMessage, v verdict, from int) {
+	if o.FunctionError != "" {
+		return nil, failed, 0
+	}
+	answer := strings.TrimSpace(string(o.Payload))
+	var body struct {
+		State    json.RawMessage
+		Failures *[]struct {
+			ID json.RawMessage `json:"itemIdentifier"`
+		}
+	}
+	if answer != "" && answer != "null" {
+		fields := map[string]json.RawMessage{}
+		if err := json.Unmarshal([]byte(answer), &fields); err != nil {
+			// No object: a function that answers something else means nothing by it,
+			// unless partial answers or a state are expected of it.
+			if s.settings.Partial || task.Window != nil && !task.Window.Final {
+				return nil, failed, 0
+			}
+			return nil, succeeded, 0
+		}
+		body.State = fields["state"]
+		if raw, ok := fields["batchItemFailures"]; ok && json.Unmarshal(raw, &body.Failures) != nil {
+			return nil, failed, 0
+		}
+	}
+	if w := task.Window; w != nil && !w.Final && (len(body.State) == 0 || string(body.State) == "null") {
+		return nil, failed, 0 // a response without the window's state
+	}
+	if !s.settings.Partial || body.Failures == nil || len(*body.Failures) == 0 {
+		return body.State, succeeded, 0
+	}
+	lowest := len(task.Records)
+	for _, f := range *body.Failures {
+		var id string
+		if json.Unmarshal(f.ID, &id) != nil || id == "" {
+			return nil, failedFrom, 0
+		}
+		i := indexOf(task.Records, id)
+		if i < 0 {
+			return nil, failedFrom, 0 // an unknown one fails the whole batch
+		}
+		lowest = min(lowest, i)
+	}
+	return nil, failedFrom, lowest
+}
+
+func indexOf(records []Record, sequence string) int {
+	for i := range records {
+		if records[i].Sequence == sequence {
+			return i
+		}
+	}
+	return -1
+}
+
+// keepState carries a window's state on, or ends the window.
+func (s *Shard) keepState(l *lane, task *Task, state json.RawMessage) {
+	switch {
+	case task.Window == nil:
+	case task.Window.Final:
+		l.window = nil
+	case len(state) > MaximumState:
+		// Lambda ends the window early; what still arrives in it begins with no state.
+		l.window.State, l.window.Early = state, true
+		l.work = append([]attempt{{final: true}}, l.work...)
+	default:
+		l.window.State = state
+	}
+}
+
+// hash spreads keys over lanes, alike in every run (FNV-1a).
+func hash(key string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(key) {
+		h = (h ^ uint64(key[i])) * 1099511628211
+	}
+	return h ^ h>>32
+}

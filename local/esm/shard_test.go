@@ -1,0 +1,435 @@
+package esm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"pgregory.net/rapid"
+)
+
+var start = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// settings are Lambda's defaults, with a budget of retries and a destination.
+func settings(change ...func(*Settings)) *Settings {
+	s := &Settings{
+		UUID: "11111111-2222-3333-4444-555555555555", SourceARN: "arn:aws:kinesis:us-east-1:000000000000:stream/orders",
+		FunctionARN: "arn:aws:lambda:us-east-1:000000000000:function:bill", Region: "us-east-1", OnFailure: "arn:aws:s3:::failures",
+		Start: Position{Type: "TRIM_HORIZON"}, BatchSize: 100, Parallelization: 1, MaximumRetryAttempts: 3, MaximumRecordAge: Unlimited,
+	}
+	for _, f := range change {
+		f(s)
+	}
+	if err := s.Validate(); err != nil {
+		panic(err)
+	}
+	return s
+}
+
+func records(keys ...string) []Record {
+	all := make([]Record, len(keys))
+	for i, key := range keys {
+		all[i] = Record{Sequence: fmt.Sprintf("%056d", i), Key: key, Arrival: start, Data: []byte(key)}
+	}
+	return all
+}
+
+// run does every task of a shard, with a clock that jumps to where something is due.
+type run struct {
+	*Shard
+	now      time.Time
+	answer   func(*Task) Outcome
+	report   func(*Task) error
+	batches  []string // the data of each invocation
+	reported []*Task
+}
+
+func (r *run) drain(closed bool) {
+	for {
+		task, at := r.Next(r.now, closed)
+		switch {
+		case task == nil && at.IsZero():
+			return
+		case task == nil:
+			if at.After(start.Add(1000 * time.Hour)) {
+				return
+			}
+			r.now = at
+		case task.Kind == Invoke:
+			var data []string
+			for _, rec := range task.Records {
+				data = append(data, string(rec.Data))
+			}
+			r.batches = append(r.batches, strings.Join(data, ""))
+			r.Invoked(r.now, task, r.answer(task))
+		default:
+			var err error
+			if r.report != nil {
+				err = r.report(task)
+			}
+			if err == nil {
+				r.reported = append(r.reported, task)
+			}
+			r.Reported(r.now, task, err)
+		}
+	}
+}
+
+func ok(*Task) Outcome { return Outcome{} }
+
+// throws is a function that fails on a batch that holds data.
+func throws(data string) func(*Task) Outcome {
+	return func(t *Task) Outcome {
+		for _, r := range t.Records {
+			if string(r.Data) == data {
+				return Outcome{FunctionError: "Unhandled", ExecutedVersion: "$LATEST", RequestID: "request"}
+			}
+		}
+		return Outcome{}
+	}
+}
+
+// names is a function that answers with the identifier of the first record that holds data.
+func names(data string) func(*Task) Outcome {
+	return func(t *Task) Outcome {
+		for _, r := range t.Records {
+			if string(r.Data) == data {
+				return Outcome{Payload: []byte(`{"batchItemFailures":[{"itemIdentifier":"` + r.Sequence + `"}]}`)}
+			}
+		}
+		return Outcome{Payload: []byte(`{"batchItemFailures":[]}`)}
+	}
+}
+
+func TestBatchesEndAtTheirSizeAndWindow(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.BatchSize, s.Window = 2, time.Minute }), "shardId-0"), now: start, answer: ok}
+	r.Offer(start, records("a", "b", "c"))
+	if task, _ := r.Next(start, false); task == nil || len(task.Records) != 2 {
+		t.Fatalf("a full batch waits: %+v", task)
+	} else {
+		r.Invoked(start, task, Outcome{})
+	}
+	task, at := r.Next(start.Add(59*time.Second), false)
+	if task != nil || !at.Equal(start.Add(time.Minute)) {
+		t.Fatalf("got %+v, due at %v", task, at)
+	}
+	if task, _ := r.Next(at, false); task == nil || len(task.Records) != 1 {
+		t.Fatalf("the window is over: %+v", task)
+	}
+}
+
+func TestABatchEndsAtSixMegabytes(t *testing.T) {
+	r := &run{Shard: NewShard(settings(), "shardId-0"), now: start, answer: ok}
+	big := make([]Record, 10)
+	for i := range big {
+		big[i] = Record{Sequence: fmt.Sprint(i), Key: "k", Arrival: start, Data: make([]byte, 1_000_000)}
+	}
+	r.Offer(start, big)
+	count := 0
+	for task, _ := r.Next(start, false); task != nil; task, _ = r.Next(start, false) {
+		count++
+		if size := len(task.Payload()); size > MaximumPayload || size < MaximumPayload/2 && count == 1 {
+			t.Errorf("a payload of %d bytes", size)
+		}
+		r.Invoked(start, task, Outcome{})
+	}
+	if count != 3 { // four of 1.33 MB each, four, two
+		t.Errorf("%d invocations", count)
+	}
+}
+
+// As recorded against AWS: a batch of three with three retries whose second record
+// is poison sees it five times, and reports four invocations.
+func TestProgressOfThePartialAnswerRenewsTheBudget(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.Partial = true }), "shardId-0"), now: start, answer: names("P")}
+	r.Offer(start, records("a", "P", "c"))
+	r.drain(false)
+	if want := []string{"aPc", "Pc", "Pc", "Pc", "Pc"}; !slices.Equal(r.batches, want) {
+		t.Errorf("invocations %q, want %q", r.batches, want)
+	}
+	if len(r.reported) != 1 {
+		t.Fatalf("%d reports", len(r.reported))
+	}
+	f := r.reported[0].Failure
+	if f.RequestContext.ApproximateInvokeCount != 4 || f.RequestContext.Condition != "RetryAttemptsExhausted" || f.ResponseContext.FunctionError != nil {
+		t.Errorf("failure: %+v %+v", f.RequestContext, f.ResponseContext)
+	}
+	if f.Kinesis.BatchSize != 2 || f.Kinesis.Start != records("a", "P")[1].Sequence {
+		t.Errorf("batch: %+v", f.Kinesis)
+	}
+	if !r.Drained() || r.Checkpoint() != records("a", "P", "c")[2].Sequence {
+		t.Errorf("drained %v at %s", r.Drained(), r.Checkpoint())
+	}
+}
+
+func TestBisectingIsolatesAPoisonRecordWithoutTakingRetries(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.Bisect, s.MaximumRetryAttempts = true, 1 }), "shardId-0"), now: start, answer: throws("P")}
+	r.Offer(start, records("a", "b", "P", "d"))
+	r.drain(false)
+	if want := []string{"abPd", "ab", "Pd", "P", "P", "d"}; !slices.Equal(r.batches, want) {
+		t.Errorf("invocations %q, want %q", r.batches, want)
+	}
+	if len(r.reported) != 1 || string(r.reported[0].Records[0].Data) != "P" || *r.reported[0].Failure.ResponseContext.FunctionError != "Unhandled" {
+		t.Errorf("reports: %+v", r.reported)
+	}
+}
+
+func TestWithoutBisectingTheWholeBatchIsGivenUp(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.MaximumRetryAttempts = 2 }), "shardId-0"), now: start, answer: throws("P")}
+	r.Offer(start, records("a", "P"))
+	r.drain(false)
+	if want := []string{"aP", "aP", "aP"}; !slices.Equal(r.batches, want) || len(r.reported) != 1 || len(r.reported[0].Records) != 2 {
+		t.Errorf("invocations %q, reports %+v", r.batches, r.reported)
+	}
+}
+
+func TestOldRecordsAreGivenUpBeforeTheyAreHandedOver(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.MaximumRecordAge = time.Hour }), "shardId-0"), now: start.Add(90 * time.Minute), answer: ok}
+	all := records("a", "b", "c")
+	all[2].Arrival = start.Add(time.Hour)
+	r.Offer(r.now, all)
+	r.drain(false)
+	if !slices.Equal(r.batches, []string{"c"}) || len(r.reported) != 1 {
+		t.Fatalf("invocations %q, reports %+v", r.batches, r.reported)
+	}
+	if f := r.reported[0].Failure; f.RequestContext.Condition != "RecordAgeExceeded" || f.ResponseContext != nil || f.RequestContext.ApproximateInvokeCount != 1 || f.Kinesis.BatchSize != 2 {
+		t.Errorf("failure: %+v", f)
+	}
+}
+
+func TestThrottlesTakeNoRetries(t *testing.T) {
+	throttled := 20
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.MaximumRetryAttempts = 0 }), "shardId-0"), now: start}
+	r.answer = func(*Task) Outcome {
+		if throttled > 0 {
+			throttled--
+			return Outcome{Err: errors.New("throttled")}
+		}
+		return Outcome{}
+	}
+	r.Offer(start, records("a"))
+	r.drain(false)
+	if len(r.reported) != 0 || r.Counts.Invocations != 1 || r.now.Sub(start) < time.Minute {
+		t.Errorf("reports %v, counts %+v, after %v", r.reported, r.Counts, r.now.Sub(start))
+	}
+}
+
+func TestAnswersAreReadAsLambdaReadsThem(t *testing.T) {
+	all := records("a", "b")
+	for answer, want := range map[string]string{
+		``: "ok", `null`: "ok", `{}`: "ok", `{"batchItemFailures":null}`: "ok", `{"batchItemFailures":[]}`: "ok",
+		`{"batchItemFailures":[{"itemIdentifier":"` + all[1].Sequence + `"}]}`:                                              "from 1",
+		`{"batchItemFailures":[{"itemIdentifier":"` + all[1].Sequence + `"},{"itemIdentifier":"` + all[0].Sequence + `"}]}`: "from 0",
+		`{"batchItemFailures":[{"itemIdentifier":""}]}`:                                                                     "from 0",
+		`{"batchItemFailures":[{"itemIdentifier":null}]}`:                                                                   "from 0",
+		`{"batchItemFailures":[{"itemIdentifier":7}]}`:                                                                      "from 0",
+		`{"batchItemFailures":[{"itemIdentifier":"unknown"}]}`:                                                              "from 0",
+		`{"batchItemFailures":[{"ItemID":"` + all[1].Sequence + `"}]}`:                                                      "from 0",
+		`{"batchItemFailures":[{"itemIdentifier":"unknown"},{"itemIdentifier":"` + all[1].Sequence + `"}]}`:                 "from 0",
+		`{"batchItemFailures":"all"}`:                                                                                       "failed",
+		`"done"`:                                                                                                            "failed",
+	} {
+		s := NewShard(settings(func(s *Settings) { s.Partial = true }), "shardId-0")
+		_, v, from := s.judge(&Task{Batch: Batch{Records: all}}, Outcome{Payload: []byte(answer)})
+		got := map[verdict]string{succeeded: "ok", failed: "failed", failedFrom: fmt.Sprint("from ", from)}[v]
+		if got != want {
+			t.Errorf("%s: %s, want %s", answer, got, want)
+		}
+	}
+}
+
+func TestTumblingWindowsCarryTheirStateAndEnd(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.BatchSize, s.Tumbling = 2, time.Minute }), "shardId-0"), now: start.Add(10 * time.Second)}
+	var seen []string
+	r.answer = func(task *Task) Outcome {
+		var event events.KinesisTimeWindowEvent
+		w := task.Window
+		if !w.Final { // the state of this event is a map of texts in aws-lambda-go
+			if err := json.Unmarshal(task.Payload(), &event); err != nil {
+				t.Error(err)
+			}
+		}
+		var state struct{ N string }
+		if err := json.Unmarshal(w.State, &state); err != nil {
+			t.Error(err)
+		}
+		seen = append(seen, fmt.Sprintf("%s n=%s +%d final=%v", w.Start.Format("15:04"), state.N, len(task.Records), w.Final))
+		return Outcome{Payload: fmt.Appendf(nil, `{"state":{"n":"%s%d"}}`, state.N, len(task.Records))}
+	}
+	all := records("a", "b", "c", "d")
+	all[3].Arrival = start.Add(61 * time.Second)
+	r.Offer(r.now, all)
+	r.drain(false)
+	want := []string{"12:00 n= +2 final=false", "12:00 n=2 +1 final=false", "12:00 n=21 +0 final=true", "12:01 n= +1 final=false", "12:01 n=1 +0 final=true"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("got  %q\nwant %q", seen, want)
+	}
+	if !r.Drained() || r.now.Before(start.Add(2*time.Minute)) {
+		t.Errorf("drained %v at %v: a window ends with its time", r.Drained(), r.now)
+	}
+}
+
+func TestAStateOverAMegabyteEndsItsWindowEarly(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.BatchSize, s.Tumbling = 1, time.Minute }), "shardId-0"), now: start}
+	var seen []string
+	r.answer = func(task *Task) Outcome {
+		seen = append(seen, fmt.Sprintf("%d final=%v early=%v", len(task.Window.State)>>20, task.Window.Final, task.Window.Early))
+		return Outcome{Payload: []byte(`{"state":"` + strings.Repeat("x", MaximumState) + `"}`)}
+	}
+	r.Offer(start, records("a", "b"))
+	r.drain(true)
+	want := []string{"0 final=false early=false", "1 final=true early=true", "0 final=false early=false", "1 final=true early=true"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("got %q", seen)
+	}
+}
+
+func TestAWindowsAnswerNeedsItsState(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.Tumbling, s.MaximumRetryAttempts = time.Minute, 0 }), "shardId-0"), now: start, answer: ok}
+	r.Offer(start, records("a"))
+	r.drain(true)
+	if len(r.reported) != 1 {
+		t.Errorf("a response without a state passed: %q", r.batches)
+	}
+}
+
+func TestThePayloadIsTheEventThatHandlersKnow(t *testing.T) {
+	s := settings()
+	r := records(`orders/"1"`, "naïve\u2028")
+	r[1].Arrival = start.Add(7 * time.Millisecond)
+	batch := Batch{Settings: s, Shard: "shardId-000000000000", Records: r}
+	var event events.KinesisEvent
+	if err := json.Unmarshal(batch.Payload(), &event); err != nil {
+		t.Fatal(err)
+	}
+	got := event.Records[1]
+	if got.Kinesis.PartitionKey != r[1].Key || string(got.Kinesis.Data) != r[1].Key || got.Kinesis.SequenceNumber != r[1].Sequence ||
+		got.EventID != "shardId-000000000000:"+r[1].Sequence || got.EventSource != "aws:kinesis" || got.EventSourceArn != s.SourceARN ||
+		got.AwsRegion != "us-east-1" || got.Kinesis.ApproximateArrivalTimestamp.Sub(r[1].Arrival).Abs() > time.Microsecond /* it passes through a float */ {
+		t.Errorf("got %+v", got)
+	}
+	if n := len(batch.Payload()); n > 256+s.size(batch.Shard, &r[0])+s.size(batch.Shard, &r[1]) {
+		t.Errorf("%d bytes, more than was reckoned with", n)
+	}
+}
+
+func TestTheFailureObjectIsLambdas(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.MaximumRetryAttempts = 0 }), "shardId-000000000001"), now: start.Add(time.Minute), answer: throws("P")}
+	r.Offer(start, records("P"))
+	r.drain(false)
+	task := r.reported[0]
+	key, body := task.Failure.Object(task.Settings.UUID, task.Shard, "id", task.Payload())
+	if want := "aws/lambda/11111111-2222-3333-4444-555555555555/shardId-000000000001/2026/01/01/2026-01-01T12.01.00-id"; key != want {
+		t.Errorf("key %s", key)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(body, &doc); err != nil {
+		t.Fatal(err)
+	}
+	payload, _ := doc["payload"].(string)
+	var event events.KinesisEvent
+	if err := json.Unmarshal([]byte(payload), &event); err != nil || string(event.Records[0].Kinesis.Data) != "P" {
+		t.Errorf("payload %v: %v", payload, err)
+	}
+	if info := doc["KinesisBatchInfo"].(map[string]any); info["shardId"] != "shardId-000000000001" || info["approximateArrivalOfFirstRecord"] != "2026-01-01T12:00:00.000Z" || info["batchSize"] != 1.0 {
+		t.Errorf("batch %v", info)
+	}
+}
+
+// Whatever the function answers and however often it can't be called, every
+// record is dealt with once, whole, and the records of a key in their order.
+func TestNothingIsLostAndKeysStayInOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		set := settings(func(s *Settings) {
+			s.BatchSize = rapid.IntRange(1, 7).Draw(t, "batch")
+			s.Parallelization = rapid.IntRange(1, 4).Draw(t, "parallelization")
+			s.Window = time.Duration(rapid.IntRange(0, 3).Draw(t, "window")) * time.Second
+			s.Bisect = rapid.Bool().Draw(t, "bisect")
+			s.Partial = rapid.Bool().Draw(t, "partial")
+			s.MaximumRetryAttempts = rapid.IntRange(0, 3).Draw(t, "retries")
+			if rapid.Bool().Draw(t, "age") {
+				s.MaximumRecordAge = time.Minute
+			}
+		})
+		r := &run{Shard: NewShard(set, "shardId-0"), now: start}
+		ended := map[string]int{} // by sequence: applied or reported
+		latest := map[string]string{}
+		end := func(recs []Record) {
+			for _, rec := range recs {
+				ended[rec.Sequence]++
+				if rec.Sequence <= latest[rec.Key] {
+					t.Fatalf("%s of key %s after %s", rec.Sequence, rec.Key, latest[rec.Key])
+				}
+				latest[rec.Key] = rec.Sequence
+			}
+		}
+		r.answer = func(task *Task) Outcome {
+			n := len(task.Records)
+			switch rapid.SampledFrom([]string{"ok", "ok", "throw", "throttle", "partial"}).Draw(t, "answer") {
+			case "throw":
+				return Outcome{FunctionError: "Unhandled"}
+			case "throttle":
+				return Outcome{Err: errors.New("throttled")}
+			case "partial":
+				if set.Partial {
+					i := rapid.IntRange(0, n-1).Draw(t, "from")
+					end(task.Records[:i])
+					return Outcome{Payload: []byte(`{"batchItemFailures":[{"itemIdentifier":"` + task.Records[i].Sequence + `"}]}`)}
+				}
+			}
+			end(task.Records)
+			return Outcome{}
+		}
+		r.report = func(task *Task) error {
+			if rapid.Bool().Draw(t, "unavailable") {
+				return errors.New("unavailable")
+			}
+			end(task.Records)
+			return nil
+		}
+		keys := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}), 0, 40).Draw(t, "keys")
+		all := records(keys...)
+		for i := range all {
+			all[i].Sequence = fmt.Sprintf("%056d", i+1)
+		}
+		for rest := all; len(rest) > 0; {
+			n := min(rapid.IntRange(1, 10).Draw(t, "offer"), len(rest))
+			for i := range rest[:n] {
+				rest[i].Arrival = r.now
+			}
+			r.Offer(r.now, rest[:n])
+			rest = rest[n:]
+			r.drain(false)
+			r.now = r.now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "pause")) * time.Second)
+		}
+		r.drain(true)
+		for _, rec := range all {
+			if ended[rec.Sequence] != 1 {
+				t.Fatalf("record %s ended %d times", rec.Sequence, ended[rec.Sequence])
+			}
+		}
+		if !r.Drained() || r.Waiting() != 0 || len(all) > 0 && r.Checkpoint() != all[len(all)-1].Sequence {
+			t.Fatalf("drained %v, %d waiting, checkpoint %s", r.Drained(), r.Waiting(), r.Checkpoint())
+		}
+	})
+}
+
+func BenchmarkShard(b *testing.B) {
+	s := NewShard(settings(func(s *Settings) { s.BatchSize = 1000 }), "shardId-0")
+	batch := make([]Record, 1000)
+	for i := range batch {
+		batch[i] = Record{Sequence: fmt.Sprintf("%056d", i), Key: fmt.Sprint(i % 50), Arrival: start, Data: make([]byte, 100)}
+	}
+	for b.Loop() {
+		s.Offer(start, batch)
+		for task, _ := s.Next(start, false); task != nil; task, _ = s.Next(start, false) {
+			s.Invoked(start, task, Outcome{})
+		}
+	}
+	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "records/s")
+}
