@@ -20,9 +20,6 @@ import (
 	"github.com/millrace/millrace/local/proc"
 )
 
-// memoryInterval is how often the memory of a busy process is looked at.
-const memoryInterval = 20 * time.Millisecond
-
 // errGone: the process has ended before it got the invocation.
 var errGone = errors.New("the process is gone")
 
@@ -143,7 +140,7 @@ func (f *Function) start(inv *invocation, limit time.Duration) (*instance, *fail
 	})
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	memory := time.NewTicker(memoryInterval)
+	memory := time.NewTicker(i.options.memoryInterval)
 	defer memory.Stop()
 	for {
 		select {
@@ -226,7 +223,7 @@ func (i *instance) invoke(inv *invocation, left time.Duration, to *logger, r *re
 	case <-i.closing:
 		return true, ErrClosed
 	}
-	memory := time.NewTicker(memoryInterval)
+	memory := time.NewTicker(i.options.memoryInterval)
 	defer memory.Stop()
 	before := r.duration // of an initialization that was part of the invocation
 	for {

@@ -39,6 +39,9 @@ const (
 // timeout as the limit.
 const initLimit = 10 * time.Second
 
+// memoryInterval is how often the memory of a busy process is looked at.
+const memoryInterval = 20 * time.Millisecond
+
 // closeGrace is how long processes have to end after SIGTERM.
 const closeGrace = 500 * time.Millisecond
 
@@ -82,7 +85,9 @@ type Options struct {
 	// JSONLog makes Lambda's own lines JSON, as its JSON log format does.
 	JSONLog bool
 
-	initLimit time.Duration // for tests
+	// For tests.
+	initLimit      time.Duration
+	memoryInterval time.Duration
 }
 
 // reserved are the variables that are this package's to set.
@@ -134,6 +139,7 @@ func (o *Options) resolve() error {
 	defaults(&o.ARN, "arn:aws:lambda:"+o.Region+":000000000000:function:"+o.FunctionName)
 	defaults(&o.Handler, "bootstrap")
 	defaults(&o.initLimit, initLimit)
+	defaults(&o.memoryInterval, memoryInterval)
 	return errors.Join(problems...)
 }
 

@@ -163,8 +163,12 @@ func TestMoreProcessesUpToTheConcurrency(t *testing.T) {
 	if len(pids) != 3 {
 		t.Errorf("%d processes ran, want 3", len(pids))
 	}
-	if again := answerOf(t, invoked(t, f, request(""))); !pids[again.PID] || f.places() != 3 {
+	again := answerOf(t, invoked(t, f, request("")))
+	if !pids[again.PID] || f.places() != 3 {
 		t.Errorf("process %d wasn't there before, there are %d", again.PID, f.places())
+	}
+	if last := answerOf(t, invoked(t, f, request(""))); last.PID != again.PID {
+		t.Error("it isn't the process used last that is used next")
 	}
 }
 
@@ -393,20 +397,25 @@ func TestMemory(t *testing.T) {
 	}
 	log := &syncBuffer{}
 	f := open(t, Options{Log: log, Timeout: 20 * time.Second})
-	before := answerOf(t, invoked(t, f, request("memory", "Size", 60<<20)))
+	invoked(t, f, request("memory", "Size", 60<<20))
 	used := regexp.MustCompile(`Max Memory Used: (\d+) MB`).FindStringSubmatch(log.String())
 	if mb, _ := strconv.Atoi(used[1]); mb < 60 || mb > 128 {
 		t.Errorf("Max Memory Used is %s MB for 60 MB and a little", used[1])
 	}
-	for name, do := range map[string][]byte{
-		"a function that stays over the limit":      request("memory", "Size", 200<<20, "MS", 10_000),
-		"a function that was over the limit a bit ": request("memory", "Size", 140<<20),
+	for name, c := range map[string]struct {
+		interval time.Duration
+		do       []byte
+	}{
+		"over the limit for long":          {0, request("memory", "Size", 200<<20, "MS", 60_000)},
+		"over the limit between two looks": {time.Hour, request("memory", "Size", 140<<20)},
 	} {
 		log.Reset()
-		result := invoked(t, f, do)
+		f := open(t, Options{Log: log, Timeout: 20 * time.Second, memoryInterval: c.interval})
+		before := answerOf(t, invoked(t, f, request("")))
+		result := invoked(t, f, c.do)
 		want := `{"errorType":"Runtime.OutOfMemory","errorMessage":"RequestId: ` + result.RequestID + ` Error: Runtime exited with error: signal: killed"}`
-		if string(result.Payload) != want {
-			t.Errorf("%s: the result is %s", name, result.Payload)
+		if string(result.Payload) != want || result.FunctionError != "Unhandled" {
+			t.Errorf("%s: the result is %s %s", name, result.FunctionError, result.Payload)
 		}
 		if !strings.HasSuffix(log.String(), "\tStatus: error\tError Type: Runtime.OutOfMemory\n") {
 			t.Errorf("%s: the log is\n%s", name, log)
@@ -442,6 +451,24 @@ func TestTheFunctionRunsOnWhenNobodyWaits(t *testing.T) {
 	if _, err := f.Invoke(ctx, nil); err == nil || err.Error() != "enough" {
 		t.Errorf("with a context that has ended, Invoke answers %v", err)
 	}
+}
+
+func TestAPayloadIsNotUsedAfterInvoke(t *testing.T) {
+	f := open(t, Options{Concurrency: 1, Timeout: time.Minute, Env: map[string]string{"HOW": "slow reader"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	payload := bytes.Repeat([]byte("x"), MaxRequest)
+	if _, err := f.Invoke(ctx, payload); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Invoke answers %v", err)
+	}
+	clear(payload)
+	waitFor(t, func() bool {
+		result, err := f.Invoke(t.Context(), request(""))
+		if err == nil && string(result.Payload) != strconv.Itoa(MaxRequest) {
+			t.Errorf("the function got %s of %d bytes", result.Payload, MaxRequest)
+		}
+		return err == nil
+	})
 }
 
 func TestAProcessThatDiesWhileItIsIdleIsReplaced(t *testing.T) {
@@ -487,6 +514,31 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	}
 	if err := f.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAnInvocationThatIsJustOverWhenAllIsClosed(t *testing.T) {
+	f := open(t, Options{})
+	pid := answerOf(t, invoked(t, f, request(""))).PID
+	i, err := f.acquire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{})
+	go func() {
+		_ = f.Close()
+		close(closed)
+	}()
+	<-f.closing
+	f.release(i)
+	f.running.Done()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("Close doesn't return")
+	}
+	if running(pid) {
+		t.Errorf("process %d is still there", pid)
 	}
 }
 

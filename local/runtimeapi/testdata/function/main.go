@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing/iotest"
@@ -60,8 +61,6 @@ func handle(ctx context.Context, payload json.RawMessage) (any, error) {
 			kept[i] = 1
 		}
 		time.Sleep(time.Duration(r.MS) * time.Millisecond)
-	case "release": // a peak between two looks
-		kept = nil
 	case "stubborn":
 		// A grandchild that won't end, like this process, and their ids.
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
@@ -128,6 +127,17 @@ func main() {
 		first := get(api)
 		second := get(api)
 		answer(api, first.Header.Get("Lambda-Runtime-Aws-Request-Id"), fmt.Sprint(second.StatusCode))
+		get(api)
+	case "slow reader":
+		// Reads its first payload late, and answers the second with what that was.
+		first, err := http.Get("http://" + api + "/2018-06-01/runtime/invocation/next")
+		if err != nil {
+			panic(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		payload, _ := io.ReadAll(first.Body)
+		answer(api, first.Header.Get("Lambda-Runtime-Aws-Request-Id"), "null")
+		answer(api, get(api).Header.Get("Lambda-Runtime-Aws-Request-Id"), strconv.Itoa(strings.Count(string(payload), "x")))
 		get(api)
 	case "protocol":
 		protocol(api)
