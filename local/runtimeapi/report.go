@@ -20,6 +20,8 @@ type report struct {
 	duration time.Duration
 	memory   int64
 	failure  *failure
+	// answered with an error of its own: the JSON log says so, the text doesn't.
+	functionError bool
 }
 
 func (r *report) status() string {
@@ -109,7 +111,11 @@ func (l *logger) end(r *report) {
 		if r.init > 0 {
 			metrics["initDurationMs"] = milliseconds(r.init)
 		}
-		record := map[string]any{"requestId": r.id, "metrics": metrics, "status": r.status()}
+		status := r.status()
+		if status == "success" && r.functionError {
+			status = "error"
+		}
+		record := map[string]any{"requestId": r.id, "metrics": metrics, "status": status}
 		if r.failure != nil {
 			record["errorType"] = r.failure.Type
 		}

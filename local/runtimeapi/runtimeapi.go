@@ -345,8 +345,10 @@ func (f *Function) run(i *instance, inv *invocation) (invoke.Result, error) {
 		case over:
 			i = nil
 		}
+		result := f.result(inv, r.failure)
+		r.functionError = result.FunctionError != ""
 		f.log.end(&r)
-		return f.result(inv, r.failure), nil
+		return result, nil
 	}
 }
 
