@@ -34,6 +34,11 @@ const maxCombinations = 1000
 // Compile reads an event pattern. The error holds a *Problem for each thing that
 // is wrong with it.
 func Compile(text string) (*Pattern, error) {
+	return compile(text, &step{})
+}
+
+// compile adds what the pattern mentions to steps.
+func compile(text string, steps *step) (*Pattern, error) {
 	if len(text) > MaxLength {
 		return nil, &Problem{Reason: fmt.Sprintf("%d bytes are more than the %d that Lambda takes", len(text), MaxLength)}
 	}
@@ -42,7 +47,7 @@ func Compile(text string) (*Pattern, error) {
 		return nil, err
 	}
 	c := compiler{seen: map[*step]string{}}
-	p := &Pattern{steps: &step{}}
+	p := &Pattern{steps: steps}
 	if source.kind != kindObject {
 		c.failf("", "a pattern is an object, not %s", source)
 	} else {

@@ -25,9 +25,10 @@ const (
 // Filters are a mapping's filter criteria: a record passes if it matches one of
 // them, or if there are none. A nil *Filters passes everything.
 type Filters struct {
-	source   Source
+	steps    *step // of all patterns: a record is read once
 	patterns []*Pattern
-	metadata bool
+	data     []bool // by pattern: whether it mentions the data
+	metadata bool   // whether one mentions anything else
 }
 
 // NewFilters compiles the patterns of a mapping. The error names each wrong one.
@@ -38,19 +39,26 @@ func NewFilters(source Source, patterns ...string) (*Filters, error) {
 	if len(patterns) > MaxFilters {
 		return nil, fmt.Errorf("pattern: %d filters are more than the %d that Lambda takes", len(patterns), MaxFilters)
 	}
-	f := &Filters{source: source}
+	f := &Filters{steps: &step{}}
 	var problems []error
 	for i, text := range patterns {
-		p, err := Compile(text)
-		if err == nil {
-			err = f.check(p)
-		}
+		p, err := compile(text, f.steps)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("filter %d: %w", i+1, err))
 			continue
 		}
+		uses := p.root.uses(f.steps.child(string(source)))
+		if uses.rules {
+			// Lambda refuses this when a mapping is created.
+			err := &Problem{
+				Path:   string(source),
+				Reason: fmt.Sprintf("the data is JSON: name its fields, {%q: {\"field\": […]}}, not values for the whole", string(source)),
+			}
+			problems = append(problems, fmt.Errorf("filter %d: %w", i+1, err))
+		}
 		f.patterns = append(f.patterns, p)
-		f.metadata = f.metadata || len(p.steps.under) > 1 || !p.uses(string(source))
+		f.data = append(f.data, uses.data)
+		f.metadata = f.metadata || uses.other
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -58,33 +66,23 @@ func NewFilters(source Source, patterns ...string) (*Filters, error) {
 	return f, nil
 }
 
-// check refuses what Lambda refuses when a mapping is created: rules for the
-// data itself instead of its fields, as if it weren't JSON.
-func (f *Filters) check(p *Pattern) error {
-	data := p.steps.child(string(f.source))
-	if data != nil && p.root.hasRules(data) {
-		return &Problem{
-			Path:   string(f.source),
-			Reason: fmt.Sprintf("the data is JSON: name its fields, {%q: {\"field\": […]}}, not values for the whole", string(f.source)),
-		}
-	}
-	return nil
-}
+type uses struct{ data, rules, other bool }
 
-func (o *object) hasRules(s *step) bool {
+// uses reports how a pattern's top level deals with the data's step and whether
+// it names others.
+func (o *object) uses(data *step) (u uses) {
 	for _, f := range o.fields {
-		if f.step == s && f.rules != nil {
-			return true
-		}
+		u.data = u.data || f.step == data
+		u.rules = u.rules || f.step == data && f.rules != nil
+		u.other = u.other || f.step != data
 	}
 	for _, group := range o.ors {
 		for _, alternative := range group {
-			if alternative.hasRules(s) {
-				return true
-			}
+			inner := alternative.uses(data)
+			u = uses{u.data || inner.data, u.rules || inner.rules, u.other || inner.other}
 		}
 	}
-	return false
+	return u
 }
 
 // Empty reports whether everything passes.
@@ -99,12 +97,9 @@ func (f *Filters) Match(record any) bool {
 	if f.Empty() {
 		return true
 	}
-	for _, p := range f.patterns {
-		if p.Match(record) {
-			return true
-		}
-	}
-	return false
+	var v value
+	viewAny(&v, record, f.steps)
+	return f.match(&v, true)
 }
 
 // MatchJSON reports whether a record given as JSON passes. One that isn't valid
@@ -113,12 +108,8 @@ func (f *Filters) MatchJSON(record []byte) bool {
 	if f.Empty() {
 		return true
 	}
-	for _, p := range f.patterns {
-		if p.MatchJSON(record) {
-			return true
-		}
-	}
-	return false
+	var v value
+	return viewJSON(&v, record, f.steps) && f.match(&v, true)
 }
 
 // MatchKinesis reports whether a Kinesis record passes: its data, as it was put,
@@ -129,25 +120,29 @@ func (f *Filters) MatchKinesis(data []byte, metadata map[string]any) bool {
 	if f.Empty() {
 		return true
 	}
-	for _, p := range f.patterns {
-		v := value{kind: kindObject}
-		if f.metadata {
-			for name, m := range metadata {
-				if name == string(Kinesis) {
-					continue
-				}
-				if place, next := v.place(name, p.steps); place != nil {
-					viewAny(place, m, next)
-				}
-			}
-		}
-		if p.uses(string(Kinesis)) {
-			place, next := v.place(string(Kinesis), p.steps)
-			if !viewJSON(place, data, next) {
+	v := value{kind: kindObject}
+	if f.metadata {
+		for name, m := range metadata {
+			if name == string(Kinesis) {
 				continue
 			}
+			if place, next := v.place(name, f.steps); place != nil {
+				viewAny(place, m, next)
+			}
 		}
-		if p.match(&v) {
+	}
+	valid := true
+	if f.steps.child(string(Kinesis)) != nil {
+		place, next := v.place(string(Kinesis), f.steps)
+		valid = viewJSON(place, data, next)
+	}
+	return f.match(&v, valid)
+}
+
+// match asks the patterns, without valid data only those on metadata.
+func (f *Filters) match(v *value, valid bool) bool {
+	for i, p := range f.patterns {
+		if (valid || !f.data[i]) && p.match(v) {
 			return true
 		}
 	}

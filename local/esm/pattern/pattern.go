@@ -17,8 +17,8 @@ const MaxLength = 4096
 // Pattern is a compiled event pattern. It may be used concurrently.
 type Pattern struct {
 	root *object
-	// steps are all names that the pattern mentions. Nothing else of a record is
-	// looked at.
+	// steps are all names that the pattern mentions, or one of those that it was
+	// compiled with. Nothing else of a record is looked at.
 	steps *step
 }
 
@@ -71,9 +71,6 @@ func (s *step) add(name string) *step {
 	}
 	return c
 }
-
-// uses reports whether the pattern mentions the top-level field.
-func (p *Pattern) uses(name string) bool { return p.steps.child(name) != nil }
 
 // Match reports whether the record matches: a JSON value as encoding/json
 // decodes it into an any, numbers as float64 or json.Number.

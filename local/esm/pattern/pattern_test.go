@@ -101,6 +101,8 @@ func TestPatterns(t *testing.T) {
 		{"not two objects of an array together", `{"o": {"a": [1], "b": [2]}}`, `{"o": [{"a": 1}, {"b": 2}]}`, false},
 		{"missing means in no object of the array", `{"o": {"b": [{"exists": false}]}}`, `{"o": [{"a": 1}, {"b": 2}]}`, false},
 		{"missing in all objects of the array", `{"o": {"a": [1], "c": [{"exists": false}]}}`, `{"o": [{"a": 1}, {"b": 2}]}`, true},
+		{"missing in an empty array", `{"o": {"b": [{"exists": false}]}}`, `{"o": []}`, true},
+		{"not missing in an empty array", `{"o": {"b": [{"exists": true}]}}`, `{"o": []}`, false},
 		{"nested", `{"order": {"type": ["buy"]}}`, order, true},
 		{"nested, another value", `{"order": {"type": ["sell"]}}`, order, false},
 		{"nested, with a number", `{"order": {"quantity": [{"numeric": [">", 500]}]}}`, order, true},
@@ -207,6 +209,7 @@ func TestWrongPatterns(t *testing.T) {
 		{"a field twice", `{"a": [1], "a": [2]}`, []string{"a"}, "already"},
 		{"a field twice, by a dot", `{"a": {"b": [1]}, "a.b": [2]}`, []string{"a.b"}, "at a.b already"},
 		{"a field again within or", `{"$or": [{"a": [1]}, {"b": [1]}], "a": [2]}`, []string{"$or[0].a"}, "at a already"},
+		{"a field in two or", `{"$or": [{"a": [1]}, {"b": [1]}], "$or": [{"c": [1]}, {"a": [2]}]}`, []string{"$or[1].a"}, "at $or[0].a already"},
 		{"several problems", `{"a": 1, "b": [], "c": {"d": [{"x": 1}]}}`, []string{"a", "b", "c.d[0].x"}, ""},
 		{"too long", `{"a": ["` + strings.Repeat("x", 4096) + `"]}`, []string{""}, "4096"},
 		{
@@ -275,6 +278,16 @@ func TestKinesisFilters(t *testing.T) {
 				t.Errorf("MatchKinesis(%q) of %q = %v", c.data, c.filters, got)
 			}
 		})
+	}
+}
+
+func TestMetadataIsNoData(t *testing.T) {
+	f, err := pattern.NewFilters(pattern.Kinesis, `{"data": {"a": [1]}, "partitionKey": ["1"]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.MatchKinesis([]byte(`{"a": 2}`), map[string]any{"partitionKey": "1", "data": map[string]any{"a": 1.0}}) {
+		t.Error("metadata with the name of the data is taken for it")
 	}
 }
 
