@@ -570,7 +570,6 @@ type copying struct {
 	object
 	redshift *redshift
 	step     int
-	manifest string
 	first    time.Time // when the COPY failed first
 }
 
