@@ -50,8 +50,9 @@ type deaggregation struct{ delimiter []byte }
 // reader notes what can't be run while it reads.
 type reader struct {
 	config
-	o        Options
-	problems []string
+	o         Options
+	problems  []string
+	extracted bool // there is a MetadataExtraction processor
 }
 
 func (r *reader) refuse(format string, args ...any) {
@@ -226,7 +227,7 @@ func (r *reader) extendedS3(x *types.ExtendedS3DestinationDescription) {
 		r.refuse("%s.Prefix: partition keys need DynamicPartitioningConfiguration", path)
 	case r.partitioned && len(queries)+len(lambdas) == 0:
 		r.refuse("%s.Prefix: with dynamic partitioning it needs a partition key", path)
-	case len(queries) > 0 && r.query == nil:
+	case len(queries) > 0 && !r.extracted:
 		r.refuse("%s.Prefix: partitionKeyFromQuery needs a MetadataExtraction processor", path)
 	case len(lambdas) > 0 && r.transform == nil:
 		r.refuse("%s.Prefix: partitionKeyFromLambda needs a Lambda processor", path)
@@ -331,7 +332,7 @@ func (r *reader) processing(path string, x *types.ProcessingConfiguration, buffe
 			r.refuse("%s: this processor isn't supported", at)
 		}
 	}
-	if r.query != nil && !r.partitioned {
+	if r.extracted && !r.partitioned {
 		r.refuse("%s.MetadataExtraction: it needs dynamic partitioning", path)
 	}
 }
@@ -389,6 +390,7 @@ func (r *reader) deaggregate(path string, values map[types.ProcessorParameterNam
 }
 
 func (r *reader) extraction(path string, values map[types.ProcessorParameterName]string) {
+	r.extracted = true
 	if engine := values[types.ProcessorParameterNameJsonParsingEngine]; engine != "JQ-1.6" {
 		r.refuse("%s.JsonParsingEngine: %q isn't JQ-1.6", path, engine)
 	}

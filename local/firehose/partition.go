@@ -19,7 +19,7 @@ type partitionKeys struct{ query, lambda map[string]string }
 const noKeys = "partitionKeys values must not be null or empty"
 
 // queryTime is how long one record's query may take: a query can loop for ever.
-const queryTime = 5 * time.Second
+const queryTime = time.Second
 
 // partition is the buffer that a record belongs to. If it belongs to none, problem
 // says why.
