@@ -95,7 +95,7 @@ type Options struct {
 	// default. 1 makes a run reproducible.
 	Concurrency int
 	// MaxBuffered is at how many bytes of undelivered records Add refuses more
-	// with ErrFull, by default 32 MiB and at least four destination buffers.
+	// with ErrFull, by default 32 MiB and at least two destination buffers.
 	MaxBuffered int
 	// ActivePartitions is how many partitions may be buffered at once, 500 by
 	// default, as AWS's quota is.
@@ -139,7 +139,8 @@ type Stats struct {
 // record is a record on its way.
 type record struct {
 	id      string
-	source  []byte // as it came: what backups and error documents carry
+	source  []byte // as it came, until the transform is done with it
+	size    int    // of source
 	arrival time.Time
 	kinesis *Position
 	lambda  map[string]string // partition keys of the transform
@@ -156,7 +157,6 @@ type Stream struct {
 	copier      Copier
 	concurrency int
 	wake        chan struct{}
-	ticking     sync.Mutex
 
 	mu         sync.Mutex
 	closed     bool
@@ -170,6 +170,7 @@ type Stream struct {
 	types      []string // of the failures, as they came
 	backups    buffer
 	jobs       []*pending
+	running    int // jobs that aren't in jobs just now
 }
 
 // job is work that leaves the process.
@@ -281,7 +282,8 @@ func (s *Stream) enter(r *record, now time.Time) {
 	r.id = fmt.Sprintf("%056d000000", s.ids)
 	s.stats.Accepted++
 	s.stats.Buffered++
-	s.held += len(r.source)
+	r.size = len(r.source)
+	s.held += r.size
 	if s.backup != nil {
 		s.stats.BackupPending++
 		s.put(&s.backups, entry{rec: r, data: r.source}, now)
@@ -326,6 +328,7 @@ func (s *Stream) route(r *record, data []byte, now time.Time) {
 		s.order = append(s.order, key)
 	}
 	s.put(b, entry{rec: r, data: data}, now)
+	r.source = nil // from here on, data is what error documents carry
 	if s.delimiter {
 		b.bytes++
 	}
@@ -345,6 +348,13 @@ func (s *Stream) put(b *buffer, e entry, now time.Time) {
 	if b.oldest.IsZero() || e.rec.arrival.Before(b.oldest) {
 		b.oldest = e.rec.arrival
 	}
+}
+
+// full tells whether Add would refuse records.
+func (s *Stream) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held >= s.maxBuffered
 }
 
 // signal wakes the loop.
@@ -426,68 +436,71 @@ func (s *Stream) Tick(ctx context.Context) {
 }
 
 func (s *Stream) tick(ctx context.Context, all bool) {
-	s.ticking.Lock()
-	defer s.ticking.Unlock()
 	for {
-		now := s.clock.Now()
-		s.mu.Lock()
-		s.seal(now, all || s.held >= s.maxBuffered)
-		var due []*pending
-		rest := s.jobs[:0]
-		for _, p := range s.jobs {
-			if p.next.After(now) {
-				rest = append(rest, p)
-			} else {
-				due = append(due, p)
-			}
-		}
-		clear(s.jobs[len(rest):])
-		s.jobs = rest
-		s.mu.Unlock()
+		due := s.take(all)
 		if len(due) == 0 {
 			return
 		}
-		// A few at a time, so that a crowd of finished buffers isn't all built in
-		// memory before the first is away.
-		for len(due) > 0 {
-			n := min(len(due), s.concurrency)
-			s.runJobs(ctx, due[:n])
-			due = due[n:]
-			if ctx.Err() != nil && len(due) > 0 {
-				s.mu.Lock()
-				s.jobs = append(s.jobs, due...)
-				s.mu.Unlock()
-				return
-			}
+		var jobs sync.WaitGroup
+		for _, p := range due[1:] {
+			jobs.Go(func() { p.run(ctx) })
+		}
+		due[0].run(ctx)
+		jobs.Wait()
+		s.done(due...)
+		if ctx.Err() != nil {
+			return
 		}
 	}
 }
 
-func (s *Stream) runJobs(ctx context.Context, due []*pending) {
-	if len(due) == 1 {
-		due[0].run(ctx)
-	} else {
-		var all sync.WaitGroup
-		for _, p := range due {
-			all.Go(func() { p.run(ctx) })
-		}
-		all.Wait()
-	}
+// take ends the buffers whose time is over and takes the jobs that are due, no
+// more than may run at once: finished buffers shouldn't all be built in memory
+// before the first is away.
+func (s *Stream) take(all bool) []*pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Now()
-	for _, p := range due {
+	s.seal(now, all || s.held >= s.maxBuffered)
+	var due []*pending
+	rest := s.jobs[:0]
+	for _, p := range s.jobs {
+		if p.next.After(now) || s.running >= s.concurrency {
+			rest = append(rest, p)
+			continue
+		}
+		due = append(due, p)
+		s.running++
+	}
+	clear(s.jobs[len(rest):])
+	s.jobs = rest
+	return due
+}
+
+// done takes in what came of jobs.
+func (s *Stream) done(jobs ...*pending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Now()
+	for _, p := range jobs {
+		s.running--
 		if wait, done := p.settle(s, now); !done {
 			p.next = now.Add(wait)
 			s.jobs = append(s.jobs, p)
 		}
 	}
+	s.signal()
 }
 
-// Next is when Tick has something to do; false if nothing is buffered.
+// Next is when Tick has something to do; false if nothing is buffered, or what is
+// waits for a job that is running.
 func (s *Stream) Next() (time.Time, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.next()
+}
+
+func (s *Stream) next() (time.Time, bool) {
 	var next time.Time
 	found := false
 	earlier := func(t time.Time) {
@@ -495,8 +508,10 @@ func (s *Stream) Next() (time.Time, bool) {
 			next, found = t, true
 		}
 	}
-	for _, p := range s.jobs {
-		earlier(p.next)
+	if s.running < s.concurrency {
+		for _, p := range s.jobs {
+			earlier(p.next)
+		}
 	}
 	if len(s.transforms.entries) > 0 {
 		earlier(s.transforms.opened.Add(s.transform.hints.interval))
@@ -513,11 +528,18 @@ func (s *Stream) Next() (time.Time, bool) {
 	return next, found
 }
 
-// Run ticks whenever something is due, until ctx is over. What is buffered then
-// is still there: see Close.
+// Run does whatever is due, until ctx is over; one slow invocation doesn't keep
+// the rest waiting. What is buffered in the end is still there: see Close.
 func (s *Stream) Run(ctx context.Context) {
+	var jobs sync.WaitGroup
+	defer jobs.Wait()
 	for ctx.Err() == nil {
-		s.Tick(ctx)
+		for _, p := range s.take(false) {
+			jobs.Go(func() {
+				p.run(ctx)
+				s.done(p)
+			})
+		}
 		var timer <-chan time.Time
 		if next, any := s.Next(); any {
 			timer = s.clock.After(next.Sub(s.clock.Now()))
@@ -530,12 +552,21 @@ func (s *Stream) Run(ctx context.Context) {
 	}
 }
 
+// flushPace is how often Flush looks after jobs that Run has begun.
+const flushPace = 10 * time.Millisecond
+
 // Flush delivers everything that is buffered without waiting for its interval,
 // and retries until it is away or ctx is over.
 func (s *Stream) Flush(ctx context.Context) error {
 	for {
 		s.tick(ctx, true)
-		next, any := s.Next()
+		s.mu.Lock()
+		next, any := s.next()
+		wait := next.Sub(s.clock.Now())
+		if s.running > 0 && (!any || wait > flushPace) {
+			any, wait = true, flushPace
+		}
+		s.mu.Unlock()
 		if !any {
 			return nil
 		}
@@ -545,7 +576,7 @@ func (s *Stream) Flush(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-s.clock.After(next.Sub(s.clock.Now())):
+		case <-s.clock.After(wait):
 		}
 	}
 }
@@ -584,7 +615,7 @@ func (s *Stream) Stats() Stats {
 func (s *Stream) settled(r *record, counter *int64) {
 	*counter++
 	s.stats.Buffered--
-	s.held -= len(r.source)
+	s.held -= r.size
 }
 
 // erred notes an error for Stats.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -53,7 +54,9 @@ type shard struct {
 	iterator string
 	after    string // the last sequence number that was read
 	behind   time.Duration
-	ended    bool
+	closed   bool // it takes no more records
+	gone     bool // Kinesis no longer lists it
+	ended    bool // and all were read
 	next     time.Time
 	failed   int
 	waiting  []types.Record // read, and not yet taken by the stream
@@ -76,10 +79,13 @@ type Poller struct {
 	o       PollOptions
 	clock   Clock
 
-	mu     sync.Mutex
-	shards map[string]*shard
-	listed time.Time
-	err    error // the last one
+	reading sync.Mutex // of what Step works with
+	shards  map[string]*shard
+	listed  time.Time
+
+	mu    sync.Mutex // of what others ask for meanwhile
+	stats []ShardStats
+	err   error // the last one
 }
 
 // Poll makes the poller of a stream with a Kinesis source.
@@ -110,12 +116,13 @@ func (p *Poller) Run(ctx context.Context) {
 // Step does the reads that are due, one for each shard, and returns when the next
 // is. Errors are retried; see Err.
 func (p *Poller) Step(ctx context.Context) time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	defer p.publish()
 	now := p.clock.Now()
 	if p.listed.IsZero() || now.Sub(p.listed) >= listPace {
 		if err := p.list(ctx); err != nil {
-			p.err = fmt.Errorf("listing shards: %w", err)
+			p.erred(fmt.Errorf("listing shards: %w", err))
 			if len(p.shards) == 0 {
 				return now.Add(p.o.Interval)
 			}
@@ -167,6 +174,7 @@ func (p *Poller) ready(s *shard) bool {
 
 func (p *Poller) list(ctx context.Context) error {
 	in := &kinesis.ListShardsInput{StreamARN: aws.String(p.stream.kinesisARN)}
+	listed := map[string]bool{}
 	for {
 		out, err := p.kinesis.ListShards(ctx, in)
 		if err != nil {
@@ -175,10 +183,13 @@ func (p *Poller) list(ctx context.Context) error {
 		for i := range out.Shards {
 			one := &out.Shards[i]
 			id := aws.ToString(one.ShardId)
-			if p.shards[id] != nil {
+			listed[id] = true
+			closed := one.SequenceNumberRange != nil && aws.ToString(one.SequenceNumberRange.EndingSequenceNumber) != ""
+			if known := p.shards[id]; known != nil {
+				known.closed = closed
 				continue
 			}
-			s := &shard{id: id, after: p.o.After[id]}
+			s := &shard{id: id, after: p.o.After[id], closed: closed}
 			for _, parent := range []*string{one.ParentShardId, one.AdjacentParentShardId} {
 				if aws.ToString(parent) != "" {
 					s.parents = append(s.parents, *parent)
@@ -187,21 +198,34 @@ func (p *Poller) list(ctx context.Context) error {
 			p.shards[id] = s
 		}
 		if aws.ToString(out.NextToken) == "" {
-			return nil
+			break
 		}
 		in = &kinesis.ListShardsInput{NextToken: out.NextToken}
 	}
+	for id, s := range p.shards {
+		s.gone = !listed[id]
+	}
+	return nil
 }
 
 // read hands on what a shard has.
 func (p *Poller) read(ctx context.Context, s *shard, now time.Time) {
-	if err := p.fetch(ctx, s, now); err != nil {
-		p.err = fmt.Errorf("shard %s: %w", s.id, err)
+	if err := p.fetch(ctx, s, now); errors.Is(err, ErrFull) {
+		p.stream.signal()
+		s.next = now.Add(readPace)
+		return
+	} else if err != nil {
+		p.erred(fmt.Errorf("shard %s: %w", s.id, err))
 		s.failed++
 		s.next = now.Add(min(backoff(s.failed), 30*time.Second))
 		var expired *types.ExpiredIteratorException
-		if errors.As(err, &expired) {
+		var missing *types.ResourceNotFoundException
+		switch {
+		case errors.As(err, &expired):
 			s.iterator, s.next = "", now
+		case s.gone && errors.As(err, &missing):
+			// Nothing is left of it to wait for, and its children are waiting.
+			s.ended = true
 		}
 		return
 	}
@@ -215,7 +239,7 @@ func (p *Poller) read(ctx context.Context, s *shard, now time.Time) {
 		}
 		if err := p.stream.Add(record); err != nil {
 			if !errors.Is(err, ErrFull) {
-				p.err = err
+				p.erred(err)
 			}
 			s.next = now.Add(readPace)
 			return
@@ -231,6 +255,9 @@ func (p *Poller) read(ctx context.Context, s *shard, now time.Time) {
 func (p *Poller) fetch(ctx context.Context, s *shard, now time.Time) error {
 	if len(s.waiting) > 0 {
 		return nil
+	}
+	if p.stream.full() {
+		return ErrFull
 	}
 	if s.iterator == "" {
 		in := &kinesis.GetShardIteratorInput{StreamARN: aws.String(p.stream.kinesisARN), ShardId: aws.String(s.id)}
@@ -256,6 +283,9 @@ func (p *Poller) fetch(ctx context.Context, s *shard, now time.Time) error {
 	}
 	s.waiting, s.follow = out.Records, aws.ToString(out.NextShardIterator)
 	s.behind = time.Duration(aws.ToInt64(out.MillisBehindLatest)) * time.Millisecond
+	if s.closed && s.behind == 0 && len(out.Records) == 0 {
+		s.follow = "" // emulators give an iterator for ever
+	}
 	s.next = now.Add(p.o.Interval)
 	if s.behind > 0 || len(out.Records) > 0 {
 		s.next = now.Add(min(readPace, p.o.Interval))
@@ -263,30 +293,41 @@ func (p *Poller) fetch(ctx context.Context, s *shard, now time.Time) error {
 	return nil
 }
 
-// Positions are the sequence numbers of the last records that the delivery stream
-// took, for PollOptions.After. Only after a Flush have all those been delivered.
-func (p *Poller) Positions() map[string]string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	at := map[string]string{}
-	for id, s := range p.shards {
-		if s.after != "" {
-			at[id] = s.after
-		}
-	}
-	return at
-}
-
-// Stats are the shards' positions.
-func (p *Poller) Stats() []ShardStats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// publish makes the shards' positions known.
+func (p *Poller) publish() {
 	var all []ShardStats
 	for _, id := range p.ids() {
 		s := p.shards[id]
 		all = append(all, ShardStats{Shard: id, After: s.after, Behind: s.behind, Ended: s.ended})
 	}
-	return all
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats = all
+}
+
+func (p *Poller) erred(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+}
+
+// Stats are the shards' positions, in the order of their names.
+func (p *Poller) Stats() []ShardStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.stats)
+}
+
+// Positions are the sequence numbers of the last records that the delivery stream
+// took, for PollOptions.After. Only after a Flush have all those been delivered.
+func (p *Poller) Positions() map[string]string {
+	at := map[string]string{}
+	for _, s := range p.Stats() {
+		if s.After != "" {
+			at[s.Shard] = s.After
+		}
+	}
+	return at
 }
 
 // Err is the last error, nil if there was none.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type fakeKinesis struct {
 	errs    []error  // of the next reads
 	asked   []string // iterator types
 	most    int      // records of a read
+	endless bool     // closed shards have a next iterator for ever, as with emulators
 }
 
 func (f *fakeKinesis) ListShards(_ context.Context, in *kinesis.ListShardsInput, _ ...func(*kinesis.Options)) (*kinesis.ListShardsOutput, error) {
@@ -68,8 +70,11 @@ func (f *fakeKinesis) GetRecords(_ context.Context, in *kinesis.GetRecordsInput,
 	}
 	all := f.records[id]
 	end := min(len(all), at+max(f.most, 1))
+	if !slices.ContainsFunc(f.shards, func(s types.Shard) bool { return aws.ToString(s.ShardId) == id }) {
+		return nil, &types.ResourceNotFoundException{}
+	}
 	out := &kinesis.GetRecordsOutput{Records: all[at:end], MillisBehindLatest: aws.Int64(int64(len(all) - end))}
-	if end < len(all) || !f.closed[id] {
+	if end < len(all) || !f.closed[id] || f.endless {
 		out.NextShardIterator = aws.String(fmt.Sprintf("%s:%d", id, end))
 	}
 	return out, nil
@@ -186,6 +191,39 @@ func TestPollerFollowsASplit(t *testing.T) {
 	if got := b.delivered(); got != "a\nb" {
 		t.Errorf("delivered %q", got)
 	}
+}
+
+// Emulators differ from Kinesis in how a shard ends.
+func TestPollerAndEmulatorsSplits(t *testing.T) {
+	make := func() *fakeKinesis {
+		return &fakeKinesis{shards: []types.Shard{shardOf("s0")}, closed: map[string]bool{}, endless: true, records: map[string][]types.Record{"s0": {recordOf(1, began, "a")}}}
+	}
+	child := func(f *fakeKinesis) {
+		f.shards = append(f.shards, shardOf("s1", "s0"))
+		f.records["s1"] = []types.Record{recordOf(2, began, "b")}
+	}
+	t.Run("a next iterator for ever", func(t *testing.T) {
+		f := make()
+		p, b := polled(t, f, PollOptions{}, Options{})
+		b.steps(p, 3*time.Second)
+		f.shards[0].SequenceNumberRange = &types.SequenceNumberRange{EndingSequenceNumber: aws.String("0001")}
+		child(f)
+		b.steps(p, 30*time.Second)
+		if got := b.delivered(); got != "a\nb" {
+			t.Errorf("delivered %q", got)
+		}
+	})
+	t.Run("the parent is deleted", func(t *testing.T) {
+		f := make()
+		p, b := polled(t, f, PollOptions{}, Options{})
+		b.steps(p, 3*time.Second)
+		f.shards = nil
+		child(f)
+		b.steps(p, 90*time.Second)
+		if got := b.delivered(); got != "a\nb" {
+			t.Errorf("delivered %q", got)
+		}
+	})
 }
 
 func TestPollerSurvivesErrors(t *testing.T) {

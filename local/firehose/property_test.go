@@ -299,3 +299,58 @@ func TestDriver(t *testing.T) {
 		}
 	}
 }
+
+// TestASlowInvocationDelaysNobodyElse is why Run doesn't use Tick.
+func TestASlowInvocationDelaysNobodyElse(t *testing.T) {
+	release := make(chan struct{})
+	first := make(chan struct{})
+	var once sync.Once
+	slow := function(func(e event) (any, error) {
+		wait := false
+		once.Do(func() { wait = true })
+		if wait {
+			close(first)
+			<-release
+		}
+		return upper(e)
+	})
+	store := newS3()
+	s, err := New(described(func(x *types.ExtendedS3DestinationDescription) {
+		x.BufferingHints.IntervalInSeconds = aws.Int32(0)
+		x.ProcessingConfiguration = processing(lambdaProcessor("BufferIntervalInSeconds", "0"))
+	}), Options{S3: store, Transform: slow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() { s.Run(ctx); close(stopped) }()
+	add := func(text string) {
+		if err := s.Add(Record{Data: []byte(text)}); err != nil {
+			t.Error(err)
+		}
+	}
+	add("slow")
+	<-first
+	add("fast")
+	for end := time.Now().Add(10 * time.Second); s.Stats().Delivered < 1 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if st := s.Stats(); st.Delivered != 1 {
+		t.Errorf("stats %+v", st)
+	}
+	// Flush waits for what the loop has begun.
+	flushed := make(chan error, 1)
+	go func() { flushed <- s.Flush(context.Background()) }()
+	select {
+	case err := <-flushed:
+		t.Errorf("flushed before the invocation ended: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(release)
+	if err := <-flushed; err != nil || s.Stats().Delivered != 2 {
+		t.Errorf("error %v, stats %+v", err, s.Stats())
+	}
+	cancel()
+	<-stopped
+}

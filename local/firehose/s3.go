@@ -125,8 +125,13 @@ func (s *Stream) objectName(at time.Time) (string, error) {
 	return s.name + "-" + s.version + "-" + at.Format("2006-01-02-15-04-05") + "-" + id, nil
 }
 
+// putTime is how long one put may take.
+const putTime = 5 * time.Minute
+
 // store puts one object.
 func (s *Stream) store(ctx context.Context, t *target, key string, body []byte, encoding string) error {
+	ctx, cancel := context.WithTimeout(ctx, putTime)
+	defer cancel()
 	in := &s3.PutObjectInput{
 		Bucket:      aws.String(t.bucket),
 		Key:         aws.String(key),
