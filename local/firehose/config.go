@@ -198,6 +198,9 @@ func (r *reader) extendedS3(x *types.ExtendedS3DestinationDescription) {
 			r.refuse("%s.CustomTimeZone: %s is no time zone that is known here", path, name)
 		} else {
 			r.target.zone = zone
+			if r.target.good.longZone() || r.target.errors.longZone() {
+				r.refuse("%s.Prefix: long names of time zones (zzzz) are known only for UTC", path)
+			}
 		}
 	}
 	// An absent Enabled means converted: so AWS treats this block, and only this.

@@ -2,6 +2,7 @@ package firehose
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -67,6 +68,9 @@ func TestWhatIsntSupportedIsRefusedByName(t *testing.T) {
 		{"a prefix", extended(func(x *types.ExtendedS3DestinationDescription) { x.Prefix = aws.String("!{x:y}") }), "ExtendedS3DestinationDescription.Prefix:"},
 		{"an error prefix", extended(func(x *types.ExtendedS3DestinationDescription) { x.ErrorOutputPrefix = aws.String("!{timestamp:yyyy}") }), "ExtendedS3DestinationDescription.ErrorOutputPrefix:"},
 		{"a time zone", extended(func(x *types.ExtendedS3DestinationDescription) { x.CustomTimeZone = aws.String("Moon/Base") }), "ExtendedS3DestinationDescription.CustomTimeZone:"},
+		{"a zone's long name", extended(func(x *types.ExtendedS3DestinationDescription) {
+			x.CustomTimeZone, x.Prefix, x.ErrorOutputPrefix = aws.String("Asia/Tokyo"), aws.String("!{timestamp:zzzz}"), aws.String("!{firehose:error-output-type}")
+		}), "ExtendedS3DestinationDescription.Prefix:"},
 		{"a backup without a place", extended(func(x *types.ExtendedS3DestinationDescription) { x.S3BackupMode = types.S3BackupModeEnabled }), "ExtendedS3DestinationDescription.S3BackupDescription:"},
 		{"an endpoint", wrapped(types.DestinationDescription{HttpEndpointDestinationDescription: &types.HttpEndpointDestinationDescription{S3DestinationDescription: place}}), "HttpEndpointDestinationDescription.EndpointConfiguration.Url:"},
 		{"a secret", wrapped(types.DestinationDescription{HttpEndpointDestinationDescription: &types.HttpEndpointDestinationDescription{
@@ -120,5 +124,63 @@ func TestPlainS3Destination(t *testing.T) {
 	}
 	if s.hints.size != 5<<20 || s.hints.interval.Seconds() != 300 {
 		t.Errorf("hints %+v", s.hints)
+	}
+}
+
+func TestFailuresUseThePrefixOfOtherDestinations(t *testing.T) {
+	b := start(t, httpStream(func(x *types.HttpEndpointDestinationDescription) {
+		x.BufferingHints.IntervalInSeconds = aws.Int32(0)
+		x.RetryOptions.DurationInSeconds = aws.Int32(0)
+		x.S3DestinationDescription = &types.S3DestinationDescription{
+			BucketARN: aws.String("arn:aws:s3:::b"), Prefix: aws.String("all/!{timestamp:yyyy}/"), BufferingHints: failuresPlace.BufferingHints,
+		}
+	}), Options{HTTP: &server{answer: func(int, *http.Request, string) (int, string) { return 500, "" }}})
+	b.add("a")
+	b.after(0)
+	if keys := b.s3.keys(); len(keys) != 1 || !strings.HasPrefix(keys[0], "b/all/2026/s-3-") {
+		t.Errorf("objects %v", keys)
+	}
+}
+
+func TestConfigurationOfATemplate(t *testing.T) {
+	d := wrapped(types.DestinationDescription{})
+	full, err := WithConfiguration(d, []byte(`{
+		"DeliveryStreamType": "KinesisStreamAsSource",
+		"KinesisStreamSourceConfiguration": {"KinesisStreamARN": "arn:aws:kinesis:eu-west-1:1:stream/k", "RoleARN": "r"},
+		"ExtendedS3DestinationConfiguration": {
+			"BucketARN": "arn:aws:s3:::b", "CompressionFormat": "GZIP", "BufferingHints": {"SizeInMBs": 7, "IntervalInSeconds": 8},
+			"CustomTimeZone": "Asia/Tokyo", "FileExtension": ".x", "S3BackupMode": "Enabled",
+			"S3BackupConfiguration": {"BucketARN": "arn:aws:s3:::backup", "Prefix": "raw/"},
+			"ProcessingConfiguration": {"Enabled": true, "Processors": [{"Type": "Lambda", "Parameters": [{"ParameterName": "LambdaArn", "ParameterValue": "arn:f"}]}]}
+		}
+	}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(full, Options{S3: newS3(), Transform: function(upper)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.hints.size != 7<<20 || s.backup == nil || s.backup.bucket != "backup" || s.target.zone.String() != "Asia/Tokyo" || s.target.extension != ".x" ||
+		s.transform.arn != "arn:f" || s.kinesisARN != "arn:aws:kinesis:eu-west-1:1:stream/k" || s.name != "s" {
+		t.Errorf("read %+v", s.config)
+	}
+	if d.Source != nil || d.Destinations[0].ExtendedS3DestinationDescription != nil {
+		t.Error("the description that was given has changed")
+	}
+
+	full, err = WithConfiguration(d, []byte(`{"HttpEndpointDestinationConfiguration": {
+		"EndpointConfiguration": {"Url": "https://x", "AccessKey": "k"}, "S3Configuration": {"BucketARN": "arn:aws:s3:::b"}, "RetryOptions": {"DurationInSeconds": 3}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(full, Options{S3: newS3()}); err != nil {
+		t.Error(err)
+	}
+
+	for _, text := range []string{`[]`, `{}`, `{"ExtendedS3DestinationConfiguration":{"Bucket":"b"}}`, `{"ExtendedS3DestinationConfiguration":{"BucketARN":{"Ref":"B"}}}`} {
+		if _, err := WithConfiguration(d, []byte(text)); err == nil {
+			t.Errorf("%s was taken", text)
+		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	_ "time/tzdata" // for CustomTimeZone on machines without zones
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -132,7 +133,7 @@ type Stats struct {
 	Oldest        time.Time // when the oldest buffer was begun; zero if there is none
 	Objects       int64     // written to S3, of any kind
 	Invocations   int64     // of the transform
-	Retries       int64     // of invocations and deliveries
+	Errors        int64     // attempts of invocations and deliveries that failed
 	LastError     string    // of an invocation or a delivery, "" if there was none
 }
 
@@ -620,7 +621,7 @@ func (s *Stream) settled(r *record, counter *int64) {
 
 // erred notes an error for Stats.
 func (s *Stream) erred(what string, err error) {
-	s.stats.Retries++
+	s.stats.Errors++
 	s.stats.LastError = what + ": " + err.Error()
 }
 

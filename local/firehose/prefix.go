@@ -83,6 +83,18 @@ func (p prefix) has(kind int) bool {
 	return false
 }
 
+// longZone tells whether p has a time zone's name, which Go doesn't know.
+func (p prefix) longZone() bool {
+	for i := range p {
+		for _, f := range p[i].layout {
+			if f.letter == 'z' && f.count == 4 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // dynamic tells whether p has expressions at all.
 func (p prefix) dynamic() bool {
 	for i := range p {
