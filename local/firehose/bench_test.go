@@ -3,9 +3,12 @@ package firehose
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"runtime/metrics"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/firehose/types"
@@ -85,4 +88,51 @@ func BenchmarkStream(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 		})
 	}
+}
+
+// BenchmarkRun is the same through the loop, as fast as a producer can put; it
+// also tells how large the heap became.
+func BenchmarkRun(b *testing.B) {
+	d := described(func(x *types.ExtendedS3DestinationDescription) {
+		x.CompressionFormat = types.CompressionFormatGzip
+		x.BufferingHints = &types.BufferingHints{SizeInMBs: aws.Int32(5), IntervalInSeconds: aws.Int32(60)}
+		x.ProcessingConfiguration = processing(lambdaProcessor())
+	})
+	s, err := New(d, Options{S3: nowhere{}, Transform: echo{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() { s.Run(ctx); close(stopped) }()
+	records := make([]Record, 500)
+	var peak uint64
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	for n := 0; b.Loop(); n++ {
+		records[n%500] = Record{Data: fmt.Appendf(nil, `{"racer":"racer-%06d","checkpoint":%d,"note":"%0160d"}`, n, n%50, n)[:200]}
+		if n%500 != 499 {
+			continue
+		}
+		for {
+			err := s.Add(records...)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, ErrFull) {
+				b.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if n%50_000 == 49_999 {
+			metrics.Read(sample)
+			peak = max(peak, sample[0].Value.Uint64())
+		}
+	}
+	cancel()
+	<-stopped
+	if err := s.Close(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(peak)/(1<<20), "heap-MiB")
 }

@@ -53,6 +53,7 @@ type reader struct {
 	o         Options
 	problems  []string
 	extracted bool // there is a MetadataExtraction processor
+	objects   bool // the destination takes S3 objects
 }
 
 func (r *reader) refuse(format string, args ...any) {
@@ -188,7 +189,7 @@ func (r *reader) extendedS3(x *types.ExtendedS3DestinationDescription) {
 		BucketARN: x.BucketARN, BufferingHints: x.BufferingHints, CompressionFormat: x.CompressionFormat,
 		EncryptionConfiguration: x.EncryptionConfiguration, ErrorOutputPrefix: x.ErrorOutputPrefix, Prefix: x.Prefix,
 	}, false)
-	r.hints, r.deliver = r.target.hints, deliverS3
+	r.hints, r.deliver, r.objects = r.target.hints, deliverS3, true
 	if extension := aws.ToString(x.FileExtension); extension != "" {
 		r.target.extension = extension
 	}
@@ -326,7 +327,9 @@ func (r *reader) processing(path string, x *types.ProcessingConfiguration, buffe
 		case types.ProcessorTypeLambda:
 			r.lambda(at, values, buffer)
 		case types.ProcessorTypeAppendDelimiterToRecord:
-			r.delimiter = true
+			if r.delimiter = true; !r.objects {
+				r.refuse("%s: new lines are only put between the records of S3 objects", at)
+			}
 		case types.ProcessorTypeRecordDeAggregation:
 			r.deaggregate(at, values)
 		case types.ProcessorTypeMetadataExtraction:

@@ -63,6 +63,9 @@ func TestWhatIsntSupportedIsRefusedByName(t *testing.T) {
 		{"a transform's buffer", withProcessor(lambdaProcessor("BufferSizeInMBs", "3.1")), "ExtendedS3DestinationDescription.ProcessingConfiguration.Lambda.BufferSizeInMBs:"},
 		{"a transform's interval", withProcessor(lambdaProcessor("BufferIntervalInSeconds", "901")), "ExtendedS3DestinationDescription.ProcessingConfiguration.Lambda.BufferIntervalInSeconds:"},
 		{"a transform's retries", withProcessor(lambdaProcessor("NumberOfRetries", "x")), "ExtendedS3DestinationDescription.ProcessingConfiguration.Lambda.NumberOfRetries:"},
+		{"a delimiter for a destination without objects", httpStream(func(x *types.HttpEndpointDestinationDescription) {
+			x.ProcessingConfiguration = processing(processor(types.ProcessorTypeAppendDelimiterToRecord))
+		}), "HttpEndpointDestinationDescription.ProcessingConfiguration.AppendDelimiterToRecord:"},
 		{"a bucket", extended(func(x *types.ExtendedS3DestinationDescription) { x.BucketARN = aws.String("b") }), "ExtendedS3DestinationDescription.BucketARN:"},
 		{"a compression", extended(func(x *types.ExtendedS3DestinationDescription) { x.CompressionFormat = "BROTLI" }), "ExtendedS3DestinationDescription.CompressionFormat:"},
 		{"a prefix", extended(func(x *types.ExtendedS3DestinationDescription) { x.Prefix = aws.String("!{x:y}") }), "ExtendedS3DestinationDescription.Prefix:"},
