@@ -81,7 +81,7 @@ func configure(d *Description, o Options) (*config, error) {
 		r.refuse("Options.S3: every delivery stream needs it")
 	}
 	if r.maxBuffered = o.MaxBuffered; r.maxBuffered <= 0 {
-		r.maxBuffered = max(32<<20, 2*r.hints.size)
+		r.maxBuffered = max(64<<20, 2*r.hints.size)
 	}
 	if len(r.problems) > 0 {
 		return nil, &Refused{Stream: r.name, Reasons: r.problems}

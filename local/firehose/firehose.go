@@ -95,8 +95,9 @@ type Options struct {
 	// Concurrency is how many invocations and deliveries run at once, 4 by
 	// default. 1 makes a run reproducible.
 	Concurrency int
-	// MaxBuffered is at how many bytes of undelivered records Add refuses more
-	// with ErrFull, by default 32 MiB and at least two destination buffers.
+	// MaxBuffered is at how many bytes of undelivered records, with 256 bytes for
+	// each besides its data, buffers are delivered early and Add refuses more with
+	// ErrFull; by default 64 MiB and at least two destination buffers.
 	MaxBuffered int
 	// ActivePartitions is how many partitions may be buffered at once, 500 by
 	// default, as AWS's quota is.
@@ -139,13 +140,31 @@ type Stats struct {
 
 // record is a record on its way.
 type record struct {
-	id      string
+	number  uint64 // of the record in this stream
 	source  []byte // as it came, until the transform is done with it
 	size    int    // of source
 	arrival time.Time
 	kinesis *Position
 	lambda  map[string]string // partition keys of the transform
 }
+
+// idLength is the length of Firehose's record ids.
+const idLength = 62
+
+// id is what the transform knows the record by.
+func (r *record) id() string {
+	var b [idLength]byte
+	for i := range b {
+		b[i] = '0'
+	}
+	for n, i := r.number, idLength-7; n > 0; n, i = n/10, i-1 {
+		b[i] += byte(n % 10)
+	}
+	return string(b[:])
+}
+
+// overhead is about what a record takes in memory besides its data.
+const overhead = 256
 
 // Stream is a delivery stream.
 type Stream struct {
@@ -163,7 +182,7 @@ type Stream struct {
 	closed     bool
 	ids        uint64
 	stats      Stats
-	held       int // bytes of source data of unsettled records
+	held       int // about the memory of unsettled records
 	transforms buffer
 	partitions map[string]*buffer
 	order      []string // of the partitions, as they came
@@ -280,11 +299,12 @@ func (s *Stream) admit(r record, now time.Time) {
 
 func (s *Stream) enter(r *record, now time.Time) {
 	s.ids++
-	r.id = fmt.Sprintf("%056d000000", s.ids)
+	r.number = s.ids
 	s.stats.Accepted++
 	s.stats.Buffered++
 	r.size = len(r.source)
-	s.held += r.size
+	s.stats.BufferedBytes += int64(r.size)
+	s.held += r.size + overhead
 	if s.backup != nil {
 		s.stats.BackupPending++
 		s.put(&s.backups, entry{rec: r, data: r.source}, now)
@@ -595,7 +615,6 @@ func (s *Stream) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
-	st.BufferedBytes = int64(s.held)
 	oldest := func(b *buffer) {
 		if b != nil && len(b.entries) > 0 && (st.Oldest.IsZero() || b.opened.Before(st.Oldest)) {
 			st.Oldest = b.opened
@@ -616,7 +635,8 @@ func (s *Stream) Stats() Stats {
 func (s *Stream) settled(r *record, counter *int64) {
 	*counter++
 	s.stats.Buffered--
-	s.held -= r.size
+	s.stats.BufferedBytes -= int64(r.size)
+	s.held -= r.size + overhead
 }
 
 // erred notes an error for Stats.

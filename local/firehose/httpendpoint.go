@@ -120,5 +120,5 @@ func (r *record) eventID() string {
 	if r.kinesis != nil {
 		return r.kinesis.SequenceNumber + "." + strconv.FormatInt(r.kinesis.SubsequenceNumber, 10)
 	}
-	return r.id + ".0"
+	return r.id() + ".0"
 }

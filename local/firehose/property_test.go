@@ -101,7 +101,7 @@ func TestEveryRecordEndsInOnePlace(t *testing.T) {
 		dropped := map[int]bool{}
 		clock := newClock()
 		stream, err := New(d, Options{
-			S3: store, Clock: clock, Random: &counter{}, Concurrency: 1, ActivePartitions: 2, MaxBuffered: 1000,
+			S3: store, Clock: clock, Random: &counter{}, Concurrency: 1, ActivePartitions: 2, MaxBuffered: 20_000,
 			HTTP: &server{answer: func(_ int, r *http.Request, body string) (int, string) {
 				if draw("HTTP", "ok", "fail", "fail", "fail") == "fail" {
 					return 500, ""

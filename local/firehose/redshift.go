@@ -96,10 +96,12 @@ type copying struct {
 	redshift *redshift
 	step     int
 	first    time.Time // when the COPY failed first
+	aborted  bool      // the process stops: that is no fault of the cluster
 }
 
 func (c *copying) run(ctx context.Context) {
 	s := c.stream
+	defer func() { c.aborted = c.err != nil && ctx.Err() != nil }()
 	switch c.step {
 	case putObject:
 		c.object.run(ctx)
@@ -141,6 +143,9 @@ func (c *copying) settle(s *Stream, now time.Time) (time.Duration, bool) {
 		s.erred("redshift", c.err)
 		if c.step != copyObject {
 			return backoff(c.failed), false
+		}
+		if c.aborted {
+			return firstBackoff, false
 		}
 		if c.first.IsZero() {
 			c.first = now

@@ -57,6 +57,10 @@ func (b *batch) run(ctx context.Context) {
 		b.id = id
 	}
 	b.reply = b.sender.send(ctx, b)
+	if b.reply.problem != nil && ctx.Err() != nil {
+		// The process stops: that is no fault of the destination.
+		b.reply = reply{wait: firstBackoff}
+	}
 	b.ended = b.stream.clock.Now()
 }
 

@@ -372,3 +372,64 @@ func TestRedshiftThatFails(t *testing.T) {
 		t.Errorf("stats %+v", st)
 	}
 }
+
+// stopping is a context that ends when it is told to, and what fails then.
+func stopping() (context.Context, func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	return ctx, func() error { cancel(); return ctx.Err() }
+}
+
+func TestStoppingIsNoFailureOfTheOtherSide(t *testing.T) {
+	t.Run("transform", func(t *testing.T) {
+		ctx, stop := stopping()
+		calls := 0
+		b := transformed(t, func(e event) (any, error) {
+			if calls++; calls == 1 {
+				return nil, stop()
+			}
+			return upper(e)
+		}, "NumberOfRetries", "0")
+		b.add("a")
+		b.Tick(ctx)
+		if err := b.Close(context.Background()); err != nil || b.Stats().Delivered != 1 {
+			t.Errorf("error %v, stats %+v", err, b.Stats())
+		}
+	})
+	t.Run("HTTP", func(t *testing.T) {
+		ctx, stop := stopping()
+		to := &server{answer: func(n int, r *http.Request, _ string) (int, string) {
+			if n == 1 {
+				_ = stop()
+				return 0, ""
+			}
+			return 200, accepted(r)
+		}}
+		b := start(t, httpStream(func(x *types.HttpEndpointDestinationDescription) { x.RetryOptions.DurationInSeconds = aws.Int32(0) }), Options{HTTP: to})
+		b.add("a")
+		b.clock.move(time.Minute)
+		b.Tick(ctx)
+		if err := b.Close(context.Background()); err != nil || b.Stats().Delivered != 1 {
+			t.Errorf("error %v, stats %+v", err, b.Stats())
+		}
+	})
+	t.Run("Redshift", func(t *testing.T) {
+		ctx, stop := stopping()
+		d := redshiftStream()
+		d.Destinations[0].RedshiftDestinationDescription.RetryOptions.DurationInSeconds = aws.Int32(0)
+		calls := 0
+		b := start(t, d, Options{Copy: copies(func(Copy) error {
+			if calls++; calls == 1 {
+				return stop()
+			}
+			return nil
+		})})
+		b.add("a")
+		b.clock.move(time.Minute)
+		for range 3 { // the object, the manifest, the COPY
+			b.Tick(ctx)
+		}
+		if err := b.Close(context.Background()); err != nil || b.Stats().Delivered != 1 || calls != 2 {
+			t.Errorf("error %v, %d statements, stats %+v", err, calls, b.Stats())
+		}
+	})
+}

@@ -86,16 +86,16 @@ func (v *invocation) run(ctx context.Context) {
 	defer cancel()
 	result, err := v.stream.transformer.Invoke(within, payload)
 	switch {
+	case err != nil && ctx.Err() != nil:
+		// The process stops: that is no fault of the function.
+		v.err, v.problem = err, verdict{code: codeInvoke, message: err.Error()}
+		v.attempts--
 	case errors.Is(err, invoke.ErrThrottled):
 		v.err, v.problem = err, verdict{code: codeThrottled, message: messageThrottled}
 	case errors.Is(err, context.DeadlineExceeded):
 		v.err, v.problem = err, verdict{code: codeTimeout, message: messageTimeout}
 	case err != nil:
 		v.err, v.problem = err, verdict{code: codeInvoke, message: err.Error()}
-		if ctx.Err() != nil {
-			// The process stops: that is no fault of the function.
-			v.attempts--
-		}
 	case result.FunctionError != "":
 		v.err = fmt.Errorf("%s function error: %.300s", result.FunctionError, result.Payload)
 		v.problem = verdict{code: codeFunction, message: messageFunction}
@@ -105,7 +105,7 @@ func (v *invocation) run(ctx context.Context) {
 	default:
 		ids := make([]string, len(v.entries))
 		for i := range v.entries {
-			ids[i] = v.entries[i].rec.id
+			ids[i] = v.entries[i].rec.id()
 		}
 		// However wrong an answer is, Firehose doesn't ask again.
 		v.answers = decodeAnswer(result.Payload, ids)
@@ -113,9 +113,7 @@ func (v *invocation) run(ctx context.Context) {
 }
 
 func (v *invocation) settle(s *Stream, now time.Time) (time.Duration, bool) {
-	if v.attempts > 0 {
-		s.stats.Invocations++
-	}
+	s.stats.Invocations++
 	if v.err != nil {
 		s.erred("transform", v.err)
 		if v.attempts <= s.transform.retries {
@@ -255,7 +253,7 @@ func partitionKeysOf(raw json.RawMessage) map[string]string {
 
 // eventSize is at most how many bytes a record takes in a request.
 func eventSize(r *record) int {
-	n := len(`{"recordId":"","approximateArrivalTimestamp":,"data":""},`) + len(r.id) + 20 + base64.StdEncoding.EncodedLen(len(r.source))
+	n := len(`{"recordId":"","approximateArrivalTimestamp":,"data":""},`) + idLength + 20 + base64.StdEncoding.EncodedLen(len(r.source))
 	if k := r.kinesis; k != nil {
 		// A byte of a key takes at most six in JSON.
 		n += len(`"kinesisRecordMetadata":{"sequenceNumber":"","subsequenceNumber":,"partitionKey":"","shardId":"","approximateArrivalTimestamp":},`) +
@@ -292,7 +290,7 @@ func (s *Stream) event(entries []entry) ([]byte, error) {
 			b = append(b, ',')
 		}
 		b = append(b, `{"recordId":"`...)
-		b = append(b, r.id...)
+		b = append(b, r.id()...)
 		b = append(b, `","approximateArrivalTimestamp":`...)
 		b = strconv.AppendInt(b, r.arrival.UnixMilli(), 10)
 		b = append(b, `,"data":"`...)
