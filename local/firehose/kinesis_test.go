@@ -26,6 +26,7 @@ type fakeKinesis struct {
 	closed  map[string]bool
 	errs    []error  // of the next reads
 	asked   []string // iterator types
+	reads   int
 	most    int      // records of a read
 	endless bool     // closed shards have a next iterator for ever, as with emulators
 }
@@ -58,6 +59,7 @@ func (f *fakeKinesis) GetShardIterator(_ context.Context, in *kinesis.GetShardIt
 }
 
 func (f *fakeKinesis) GetRecords(_ context.Context, in *kinesis.GetRecordsInput, _ ...func(*kinesis.Options)) (*kinesis.GetRecordsOutput, error) {
+	f.reads++
 	if len(f.errs) > 0 {
 		err := f.errs[0]
 		f.errs = f.errs[1:]
@@ -263,6 +265,17 @@ func TestPollerWaitsForRoom(t *testing.T) {
 	got := strings.Split(b.delivered(), "\n")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestPollerDoesntReadWhatThereIsNoRoomFor(t *testing.T) {
+	f := &fakeKinesis{shards: []types.Shard{shardOf("s0"), shardOf("s1")}, records: map[string][]types.Record{
+		"s0": {recordOf(1, began, "a"), recordOf(2, began, "b")}, "s1": {recordOf(3, began, "c")},
+	}}
+	p, b := polled(t, f, PollOptions{}, Options{MaxBuffered: 1})
+	b.steps(p, 10*time.Second)
+	if f.reads != 1 || p.Err() != nil {
+		t.Errorf("%d reads, error %v", f.reads, p.Err())
 	}
 }
 
