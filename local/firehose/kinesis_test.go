@@ -27,8 +27,8 @@ type fakeKinesis struct {
 	errs    []error  // of the next reads
 	asked   []string // iterator types
 	reads   int
-	most    int      // records of a read
-	endless bool     // closed shards have a next iterator for ever, as with emulators
+	most    int  // records of a read
+	endless bool // closed shards have a next iterator for ever, as with emulators
 }
 
 func (f *fakeKinesis) ListShards(_ context.Context, in *kinesis.ListShardsInput, _ ...func(*kinesis.Options)) (*kinesis.ListShardsOutput, error) {
