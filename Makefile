@@ -115,7 +115,13 @@ golden: install ## Write the goldens anew; read their diff before you commit it
 
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
-	go test ./lambdas/race -run '^$$' -fuzz FuzzParse -fuzztime 1m
+	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
+	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzAggregated; do \
+	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
+
+.PHONY: sim
+sim: ## A thousand simulated runs of the handlers, each with other faults (SEEDS=…)
+	go test -count=1 ./lambdas/standings -run Simulation -sim.seeds=$(or $(SEEDS),1000)
 
 .PHONY: synth
 synth: install ## Synthesize the stack and the example below build, the CDK's warnings as errors

@@ -375,6 +375,9 @@ func serveHealth() error {
 	http.HandleFunc("/_ministack/health", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"edition":%q}`, os.Getenv("MINISTACK_EDITION"))
 	})
+	http.HandleFunc("/2015-03-31/event-source-mappings", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"EventSourceMappings":[]}`)
+	})
 	return http.ListenAndServe(os.Getenv("BIND_HOST")+":"+os.Getenv("GATEWAY_PORT"), nil)
 }
 

@@ -87,7 +87,7 @@ func (p *pollers) mapping(ctx context.Context, config aws.Config, client *lambda
 	if state := aws.ToString(described.State); state == "Disabled" || state == "Disabling" {
 		return nil, nil
 	}
-	settings, err := awsapi.Settings(described, nil)
+	settings, err := awsapi.Settings(described)
 	if err != nil {
 		return nil, err
 	}

@@ -19,11 +19,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/millrace/millrace/local/esm"
+	"github.com/millrace/millrace/local/esm/pattern"
 )
 
-// Settings reads the description of a mapping. Filters are compiled by filter,
-// which is nil where none are expected.
-func Settings(d *lambda.GetEventSourceMappingOutput, filter func(patterns []string, kind esm.Kind) (esm.Filter, error)) (*esm.Settings, error) {
+// Settings reads the description of a mapping.
+func Settings(d *lambda.GetEventSourceMappingOutput) (*esm.Settings, error) {
 	s := &esm.Settings{
 		UUID: aws.ToString(d.UUID), SourceARN: aws.ToString(d.EventSourceArn), FunctionARN: aws.ToString(d.FunctionArn),
 		Start:     esm.Position{Type: string(d.StartingPosition), Time: aws.ToTime(d.StartingPositionTimestamp)},
@@ -62,11 +62,44 @@ func Settings(d *lambda.GetEventSourceMappingOutput, filter func(patterns []stri
 			patterns = append(patterns, aws.ToString(f.Pattern))
 		}
 		var err error
-		if s.Filter, err = filter(patterns, s.Kind); err != nil {
+		if s.Filter, err = newFilter(s.Kind, patterns); err != nil {
 			return nil, fmt.Errorf("event source mapping %s: %w", s.UUID, err)
 		}
 	}
 	return s, s.Validate()
+}
+
+// filter matches records as Lambda's filter criteria do.
+type filter struct {
+	*pattern.Filters
+	kind esm.Kind
+}
+
+func newFilter(kind esm.Kind, patterns []string) (esm.Filter, error) {
+	of := pattern.Kinesis
+	if kind == esm.DynamoDB {
+		of = pattern.DynamoDB
+	}
+	compiled, err := pattern.NewFilters(of, patterns...)
+	if err != nil {
+		return nil, err
+	}
+	return filter{compiled, kind}, nil
+}
+
+// Match implements [esm.Filter].
+func (f filter) Match(r *esm.Record) bool {
+	if f.kind == esm.DynamoDB {
+		return f.MatchJSON(r.Data)
+	}
+	var metadata map[string]any
+	if f.UsesMetadata() {
+		metadata = map[string]any{
+			"partitionKey": r.Key, "sequenceNumber": r.Sequence, "kinesisSchemaVersion": "1.0",
+			"approximateArrivalTimestamp": float64(r.Arrival.UnixMilli()) / 1000,
+		}
+	}
+	return f.MatchKinesis(r.Data, metadata)
 }
 
 func or(value *int32, def int32) int32 {
