@@ -82,7 +82,7 @@ func newShop(scope constructs.Construct, id string) awscdk.Stack {
 			"STOCK_TABLE":  stock.Name(),
 			"BOOKED_TABLE": booked.Name(),
 		},
-		Failures: have.lake,
+		OnFailure: consumer.S3{Bucket: have.lake},
 	})
 	// A transaction asks for the permissions of its parts.
 	stock.Grant(reserve.GrantPrincipal(), "dynamodb:UpdateItem")
