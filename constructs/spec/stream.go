@@ -43,17 +43,6 @@ const (
 	AllShardMetrics                         ShardMetric = "ALL"
 )
 
-// RecordDistribution says which shard a record goes to.
-type RecordDistribution string
-
-const (
-	// ByPartitionKey keeps the records of a partition key in one shard, in order.
-	ByPartitionKey RecordDistribution = "USER_PARTITION_KEY"
-	// AutoDistribution spreads records evenly and ignores their partition keys:
-	// there is no order then, and no hot shard.
-	AutoDistribution RecordDistribution = "AUTO"
-)
-
 // Stream are the settings of a Kinesis data stream.
 type Stream struct {
 	// Mode: OnDemand (default), OnDemandAdvantage or Provisioned.
@@ -70,9 +59,6 @@ type Stream struct {
 	// MaximumRecordSize in KiB, 1,024 to 10,240; 1,024 by default. A record beyond
 	// some 4,400 KiB doesn't reach a Lambda function, whose event is at most 6 MB.
 	MaximumRecordSize int
-	// RecordDistribution: ByPartitionKey (default), or AutoDistribution for streams
-	// on demand whose records need no order.
-	RecordDistribution RecordDistribution
 	// ShardMetrics are published per shard, at a price each; none by default.
 	// AllShardMetrics stands alone.
 	ShardMetrics []ShardMetric
@@ -96,7 +82,6 @@ func (s Stream) WithDefaults() Stream {
 	s.Mode = orText(s.Mode, OnDemand)
 	s.RetentionPeriod = or(s.RetentionPeriod, 24*time.Hour)
 	s.MaximumRecordSize = or(s.MaximumRecordSize, 1024)
-	s.RecordDistribution = orText(s.RecordDistribution, ByPartitionKey)
 	return s
 }
 
@@ -111,9 +96,6 @@ func (s Stream) Validate(path string) error {
 		}
 	case Provisioned:
 		within(c, "Shards", d.Shards, StreamShards)
-		if d.RecordDistribution == AutoDistribution {
-			c.Add("RecordDistribution", string(d.RecordDistribution), "Kinesis distributes records itself on demand only", "leave it out, or set Mode to spec.OnDemand")
-		}
 	}
 	switch {
 	case d.WarmThroughput == 0:
@@ -128,7 +110,6 @@ func (s Stream) Validate(path string) error {
 		c.Add("RetentionPeriod", d.RetentionPeriod, "Kinesis counts retention in whole hours", "round it to hours")
 	}
 	within(c, "MaximumRecordSize", d.MaximumRecordSize, StreamRecordSize)
-	oneOf(c, "RecordDistribution", d.RecordDistribution, ByPartitionKey, AutoDistribution)
 	for i, m := range d.ShardMetrics {
 		field := fmt.Sprintf("ShardMetrics[%d]", i)
 		oneOf(c, field, m, ShardIncomingBytes, ShardIncomingRecords, ShardOutgoingBytes, ShardOutgoingRecords,

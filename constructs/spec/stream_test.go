@@ -14,7 +14,6 @@ func TestStreamsThatKinesisTakes(t *testing.T) {
 		"provisioned":    {Mode: Provisioned, Shards: 10_000},
 		"a year":         {RetentionPeriod: 8_760 * time.Hour},
 		"10 MiB":         {MaximumRecordSize: 10_240},
-		"spread":         {Mode: OnDemandAdvantage, RecordDistribution: AutoDistribution},
 		"two metrics":    {ShardMetrics: []ShardMetric{ShardIncomingBytes, ShardOutgoingBytes}},
 		"a long name":    {Name: strings.Repeat("a", 128)},
 		"a token's name": {Name: someToken},
@@ -23,7 +22,7 @@ func TestStreamsThatKinesisTakes(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if got := (Stream{}).WithDefaults(); got.Mode != OnDemand || got.MaximumRecordSize != 1024 || got.RecordDistribution != ByPartitionKey || got.WarmThroughput != 0 {
+	if got := (Stream{}).WithDefaults(); got.Mode != OnDemand || got.MaximumRecordSize != 1024 || got.WarmThroughput != 0 {
 		t.Errorf("defaults: %+v", got)
 	}
 }

@@ -91,8 +91,7 @@ func New(scope constructs.Construct, id string, props Props) *Stream {
 // set sets what the CDK's own stream doesn't know.
 func (s *Stream) set(props Props, settings spec.Stream) {
 	warm, large := settings.WarmThroughput != 0, props.MaximumRecordSize != 0
-	auto := settings.RecordDistribution != spec.ByPartitionKey
-	if !warm && !large && !auto && len(settings.ShardMetrics) == 0 && len(props.Tags) == 0 {
+	if !warm && !large && len(settings.ShardMetrics) == 0 && len(props.Tags) == 0 {
 		return
 	}
 	cfn := s.Resource()
@@ -101,9 +100,6 @@ func (s *Stream) set(props Props, settings spec.Stream) {
 	}
 	if large {
 		cfn.SetMaxRecordSizeInKiB(jsii.Number(settings.MaximumRecordSize))
-	}
-	if auto {
-		cfn.AddPropertyOverride(jsii.String("RecordDistributionStrategy"), string(settings.RecordDistribution))
 	}
 	if len(settings.ShardMetrics) > 0 {
 		names := make([]string, len(settings.ShardMetrics))

@@ -63,8 +63,6 @@ func TestStreamsRefuseWhatKinesisWould(t *testing.T) {
 		"negative warm throughput":        {settings(spec.Stream{Mode: spec.OnDemandAdvantage, WarmThroughput: -1}), "WarmThroughput"},
 		"records too small":               {settings(spec.Stream{MaximumRecordSize: 1023}), "MaximumRecordSize"},
 		"records too large":               {settings(spec.Stream{MaximumRecordSize: 10_241}), "MaximumRecordSize"},
-		"unknown distribution":            {settings(spec.Stream{RecordDistribution: "RANDOM"}), "RecordDistribution"},
-		"distribution of shards":          {settings(spec.Stream{Mode: spec.Provisioned, Shards: 1, RecordDistribution: spec.AutoDistribution}), "RecordDistribution"},
 		"unknown shard metric":            {settings(spec.Stream{ShardMetrics: []spec.ShardMetric{"Everything"}}), "ShardMetrics[0]"},
 		"shard metric twice":              {settings(spec.Stream{ShardMetrics: []spec.ShardMetric{spec.ShardIncomingBytes, spec.ShardIncomingBytes}}), "ShardMetrics[1]"},
 		"all shard metrics and one":       {settings(spec.Stream{ShardMetrics: []spec.ShardMetric{spec.AllShardMetrics, spec.ShardIncomingBytes}}), "ShardMetrics[0]"},

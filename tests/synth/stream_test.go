@@ -34,7 +34,7 @@ func init() {
 		s := stream.New(stack, "Stream", stream.Props{
 			Stream: spec.Stream{
 				Mode: spec.OnDemandAdvantage, WarmThroughput: 100, RetentionPeriod: 7 * 24 * time.Hour, MaximumRecordSize: 10_240,
-				RecordDistribution: spec.AutoDistribution, ShardMetrics: []spec.ShardMetric{spec.AllShardMetrics}, Name: "telemetry",
+				ShardMetrics: []spec.ShardMetric{spec.AllShardMetrics}, Name: "telemetry",
 			},
 			Key: key, Tags: map[string]string{"team": "race", "cost centre": "42"}, RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
 		})
@@ -140,7 +140,7 @@ func TestStreamSettingsReachTheResource(t *testing.T) {
 	stream.New(stack, "Advantage", stream.Props{
 		Stream: spec.Stream{
 			Mode: spec.OnDemandAdvantage, WarmThroughput: 250, RetentionPeriod: 365 * 24 * time.Hour, MaximumRecordSize: 2048,
-			RecordDistribution: spec.AutoDistribution, ShardMetrics: []spec.ShardMetric{spec.AllShardMetrics}, Name: "a.b_c-1",
+			ShardMetrics: []spec.ShardMetric{spec.AllShardMetrics}, Name: "a.b_c-1",
 		},
 		Tags: map[string]string{"team": "race", "empty": ""},
 	})
@@ -163,7 +163,7 @@ func TestStreamSettingsReachTheResource(t *testing.T) {
 		},
 		"Advantage": {
 			"Name": "a.b_c-1", "RetentionPeriodHours": 8760.0, "StreamEncryption": kinesis, "StreamModeDetails": map[string]any{"StreamMode": "ON_DEMAND"},
-			"WarmThroughputMiBps": 250.0, "MaxRecordSizeInKiB": 2048.0, "RecordDistributionStrategy": "AUTO", "DesiredShardLevelMetrics": []any{"ALL"},
+			"WarmThroughputMiBps": 250.0, "MaxRecordSizeInKiB": 2048.0, "DesiredShardLevelMetrics": []any{"ALL"},
 			"Tags": []any{shop, map[string]any{"Key": "empty", "Value": ""}, map[string]any{"Key": "team", "Value": "race"}},
 		},
 		"Provisioned": {
