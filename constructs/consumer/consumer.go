@@ -173,6 +173,7 @@ func check(props Props, from spec.Source, function gofunc.Props) *spec.Check {
 	if props.Rollout != nil {
 		c.Merge(props.Rollout.Validate(""))
 	}
+	c.Tags("Tags", props.Tags, 256)
 	return c
 }
 

@@ -2,8 +2,6 @@ package stream
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -13,6 +11,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/millrace/millrace/constructs/internal/allow"
+	"github.com/millrace/millrace/constructs/internal/tags"
 	"github.com/millrace/millrace/constructs/internal/valid"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/watch"
@@ -67,14 +66,7 @@ func (s *Stream) FanOut(id string, props FanOutProps) *FanOut {
 			MaxLength: jsii.Number(128), Separator: jsii.String("-"),
 		})
 	}
-	cfn := &awskinesis.CfnStreamConsumerProps{StreamArn: s.Arn(), ConsumerName: name}
-	if len(props.Tags) > 0 {
-		var tags []*awscdk.CfnTag
-		for _, key := range slices.Sorted(maps.Keys(props.Tags)) {
-			tags = append(tags, &awscdk.CfnTag{Key: jsii.String(key), Value: jsii.String(props.Tags[key])})
-		}
-		cfn.Tags = &tags
-	}
+	cfn := &awskinesis.CfnStreamConsumerProps{StreamArn: s.Arn(), ConsumerName: name, Tags: tags.Of(props.Tags)}
 	f := &FanOut{construct: this, stream: s, name: name, resource: awskinesis.NewCfnStreamConsumer(this, jsii.String("Resource"), cfn)}
 	if n := len(s.fanOuts); n >= atOnce {
 		f.resource.AddResourceDependency(s.fanOuts[n-atOnce].resource, nil)

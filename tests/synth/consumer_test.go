@@ -368,6 +368,7 @@ func TestAConsumerRefusesWhatAWSWould(t *testing.T) {
 		"a rollout of an unknown kind": {of(func(_ constructs.Construct, p *consumer.Props) {
 			p.Rollout = &consumer.Rollout{Rollout: spec.Rollout{Type: "Big bang"}}
 		}), "Rollout.Type"},
+		"a tag of AWS's": {of(func(_ constructs.Construct, p *consumer.Props) { p.Tags = map[string]string{"aws:team": "x"} }), `Tags["aws:team"]`},
 		"our own variable": {of(func(_ constructs.Construct, p *consumer.Props) {
 			p.Environment = map[string]*string{"FAILURE_BUCKET": jsii.String("x")}
 		}), "Environment"},
