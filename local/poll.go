@@ -41,7 +41,7 @@ const (
 
 // takeOver switches the emulator's mappings off and runs them here.
 func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
-	const name = "take over the event source mappings"
+	const name = "take over the mappings"
 	return log.Run(ctx, name, func(ctx context.Context, s *step.Step) error {
 		config := m.Config()
 		client := lambda.NewFromConfig(config)
