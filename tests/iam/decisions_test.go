@@ -7,7 +7,7 @@ const (
 	// pipeline: the flow doesn't arrive. For what the functions' own code calls.
 	pipeline consequence = iota
 	// call: the call that AWS's service makes in the role's name is refused. The
-	// emulator's own pollers and deliveries don't ask IAM.
+	// local pollers and the emulator's deliveries don't ask IAM.
 	call
 	// nothing: neither. The reason says why.
 	nothing
@@ -38,12 +38,12 @@ func (d decision) flow(p *machine, g grant) flow {
 
 // Why AWS needs what the emulator's pipeline doesn't.
 const (
-	readsStream = "Lambda's poller reads the stream in the function's name, the emulator's reads it without a role: " +
+	readsStream = "Lambda's poller reads the stream in the function's name, the local one as the account's root: " +
 		"docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html lists these five (and SubscribeToShard, ListStreams, which only fan-out and the console need)"
-	readsChanges = "Lambda's poller reads the change stream in the function's name, the emulator's without a role. The emulator refuses the call " +
+	readsChanges = "Lambda's poller reads the change stream in the function's name, the local one as the account's root. The emulator refuses the call " +
 		"itself whatever the policy says, as it doesn't find the stream's ARN in it: " +
 		"docs.aws.amazon.com/amazondynamodb/latest/developerguide/iam-policy-example-lamda-process-dynamodb-streams.html lists the four"
-	writesFailures = "Lambda writes batches that failed for good in the function's name, the emulator's poller has no such destination: " +
+	writesFailures = "Lambda writes batches that failed for good in the function's name, the local poller as the account's root: " +
 		"docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html and services-dynamodb-errors.html ask for PutObject and ListBucket; keys begin with aws/lambda/"
 	writesLog = "Lambda writes the function's log in its name, the emulator without a role. The emulator refuses the call itself whatever the " +
 		"policy says, as it takes the ARN of the group for that of the log stream, which is what AWS asks for: " +
