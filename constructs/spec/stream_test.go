@@ -41,14 +41,15 @@ func TestTagsAndPatternsTakeWhatAWSTakes(t *testing.T) {
 		"team": "race", "Kostenstelle-Ä_1.2:3/4=5+6@7": "", strings.Repeat("k", 128): strings.Repeat("v", 255), "token": someToken,
 	}, 255)
 	for text, pattern := range map[string]Pattern{
-		"arn:aws:kinesis:eu-west-1:111122223333:stream/a.b":   StreamARN,
-		"arn:aws-cn:kinesis:cn-north-1:111122223333:stream/x": StreamARN,
-		"111122223333":                                                 Principal,
-		"arn:aws:iam::111122223333:root":                               Principal,
+		"arn:aws:kinesis:eu-west-1:111122223333:stream/a.b":            StreamARN,
+		"arn:aws-cn:kinesis:cn-north-1:111122223333:stream/x":          StreamARN,
 		"arn:aws:iam::111122223333:role/service-role/r+=,.@-":          Principal,
 		"arn:aws-us-gov:dynamodb:us-gov-west-1:111122223333:table/abc": TableARN,
-		"us-gov-east-1":                                                Region,
-		someToken:                                                      TableARN,
+
+		"111122223333":                   Principal,
+		"arn:aws:iam::111122223333:root": Principal,
+		"us-gov-east-1":                  Region,
+		someToken:                        TableARN,
 	} {
 		c.Pattern("x", text, pattern)
 	}

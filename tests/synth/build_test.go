@@ -3,6 +3,7 @@ package synth
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/rand"
 	"debug/buildinfo"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/millrace/millrace/constructs/snapshot"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/stacks/race"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // countGo puts a go in front of the real one that notes each call, and returns
@@ -401,8 +403,12 @@ func TestPrivateModules(t *testing.T) {
 		"fn/main.go": "package main\n\nimport \"example.com/private\"\n\nfunc main() { println(private.Name) }\n",
 	}
 	// Nobody listens there: a module whose checksum is asked for can't be had.
+	_, database, err := note.GenerateKey(rand.Reader, "sum.example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
 	env := map[string]string{
-		"GOPROXY": "file://" + proxy, "GOSUMDB": "sum.golang.org http://127.0.0.1:1", "GOPRIVATE": "example.com", "GONOPROXY": "none",
+		"GOPROXY": "file://" + proxy, "GOSUMDB": database + " http://127.0.0.1:1", "GOPRIVATE": "example.com", "GONOPROXY": "none",
 		"GOFLAGS": "-mod=mod -modcacherw", "GOMODCACHE": t.TempDir(),
 	}
 	t.Chdir(module(t, "m", files))
