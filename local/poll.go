@@ -53,21 +53,20 @@ func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
 		m.pollers = p
 		background, stop := context.WithCancel(context.Background())
 		p.stop = stop
-		list, err := client.ListEventSourceMappings(ctx, &lambda.ListEventSourceMappingsInput{})
-		if err != nil {
-			return err
-		}
 		var problems []error
-		for _, listed := range list.EventSourceMappings {
-			mapping, err := p.mapping(ctx, config, client, *listed.UUID)
+		for pages := lambda.NewListEventSourceMappingsPaginator(client, nil); pages.HasMorePages(); {
+			page, err := pages.NextPage(ctx)
 			if err != nil {
-				problems = append(problems, err)
-				continue
+				return err
 			}
-			if mapping == nil {
-				continue // disabled by the stack
+			for _, listed := range page.EventSourceMappings {
+				switch mapping, err := p.mapping(ctx, config, client, *listed.UUID); {
+				case err != nil:
+					problems = append(problems, err)
+				case mapping != nil: // nil is disabled by the stack
+					p.mappings = append(p.mappings, mapping)
+				}
 			}
-			p.mappings = append(p.mappings, mapping)
 		}
 		if err := errors.Join(problems...); err != nil {
 			return err

@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"fmt"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscodedeploy"
@@ -94,9 +96,6 @@ func newRollout(this constructs.Construct, alias awslambda.Alias, settings Rollo
 
 // watchedBy takes an alarm of the consumer into the deployment group.
 func (r *rolling) watchedBy(alarm awscloudwatch.CfnAlarm) {
-	if len(r.alarms) == maximumAlarms {
-		return
-	}
 	allow.On(r.deployer, []*string{alarm.AttrArn()}, "cloudwatch:DescribeAlarms")
 	r.alarms = append(r.alarms, &awscodedeploy.CfnDeploymentGroup_AlarmProperty{Name: alarm.Ref()})
 	r.group.SetAlarmConfiguration(&awscodedeploy.CfnDeploymentGroup_AlarmConfigurationProperty{
@@ -106,7 +105,10 @@ func (r *rolling) watchedBy(alarm awscloudwatch.CfnAlarm) {
 
 // Validate is called by the CDK at synthesis.
 func (r *rolling) Validate() *[]*string {
-	if len(r.alarms) > 0 {
+	switch n := len(r.alarms); {
+	case n > maximumAlarms:
+		return jsii.Strings(fmt.Sprintf("Rollout has %d alarms, and CodeDeploy takes %d: pass the consumer's Signals() to one watch.New", n, maximumAlarms))
+	case n > 0:
 		return &[]*string{}
 	}
 	return jsii.Strings("Rollout is set, but nothing would roll back, as no alarm watches this consumer: pass its Signals() to watch.New, or leave Rollout out")

@@ -108,15 +108,20 @@ func NewShard(settings *Settings, id string) *Shard {
 	return s
 }
 
+// queuedBatches is how many batches a shard holds per lane at most: enough for the
+// lanes that go on while one is held up, and a bound on memory.
+const queuedBatches = 10
+
 // Wants is how many records the shard would take now: none while enough is waiting.
 func (s *Shard) Wants() int {
-	most := 0
+	most, room := 0, queuedBatches*s.settings.BatchSize*len(s.lanes)
 	for _, l := range s.lanes {
 		if l.size < MaximumPayload {
 			most = max(most, 2*s.settings.BatchSize-len(l.queue))
 		}
+		room -= len(l.queue)
 	}
-	return min(most*len(s.lanes), 10_000)
+	return min(most*len(s.lanes), room, 10_000)
 }
 
 // Offer hands over records, in the shard's order.

@@ -419,6 +419,23 @@ func TestNothingIsLostAndKeysStayInOrder(t *testing.T) {
 	})
 }
 
+// One key that is held up mustn't have the whole stream read into memory.
+func TestALaneThatIsHeldUpBoundsWhatIsRead(t *testing.T) {
+	s := NewShard(settings(func(s *Settings) { s.BatchSize, s.Parallelization = 10, 4 }), "shardId-0")
+	offered := 0
+	for range 1000 {
+		n := s.Wants()
+		if n <= 0 {
+			break
+		}
+		s.Offer(start, records(slices.Repeat([]string{"hot"}, n)...))
+		offered += n
+	}
+	if s.Wants() > 0 || offered > queuedBatches*10*4 {
+		t.Errorf("%d records of one key were read, and %d more are wanted", offered, s.Wants())
+	}
+}
+
 func BenchmarkShard(b *testing.B) {
 	s := NewShard(settings(func(s *Settings) { s.BatchSize = 1000 }), "shardId-0")
 	batch := make([]Record, 1000)

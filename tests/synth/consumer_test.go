@@ -227,6 +227,21 @@ func TestARolloutThatNothingWatchesIsRefused(t *testing.T) {
 	t.Error("it was synthesized")
 }
 
+func TestARolloutWithMoreAlarmsThanCodeDeployTakesIsRefused(t *testing.T) {
+	app, stack := newStack(t)
+	c := consumer.New(stack, "C", consumer.Props{Source: stream.New(stack, "S", stream.Props{}), Code: gofunc.Package(someCode), Rollout: &consumer.Rollout{}})
+	for _, id := range []string{"A", "B", "D", "E"} { // three of its alarms each
+		watch.New(stack, id, watch.Props{Signals: watch.All(c)})
+	}
+	defer func() {
+		if err, _ := recover().(error); err == nil || !strings.Contains(err.Error(), "12 alarms, and CodeDeploy takes 10") {
+			t.Errorf("got %v", err)
+		}
+	}()
+	app.Synth(nil)
+	t.Error("it was synthesized")
+}
+
 func TestAChangeOfCodeOrSettingsIsANewVersion(t *testing.T) {
 	version := func(memory int) string {
 		app, stack := newStack(t)
