@@ -4,6 +4,7 @@
 package consumer
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -136,7 +137,7 @@ func New(scope constructs.Construct, id string, props Props) *Consumer {
 	}
 	grants = append(grants, c.source.GrantRead(c.GrantPrincipal()))
 	if props.Alias != "" || props.Rollout != nil {
-		c.alias = c.function.Alias(orLive(props.Alias))
+		c.alias = c.function.Alias(cmp.Or(props.Alias, "live"))
 	}
 	if props.Rollout != nil {
 		c.rolling = newRollout(this, c.alias, *props.Rollout)
@@ -175,13 +176,6 @@ func check(props Props, from spec.Source, function gofunc.Props) *spec.Check {
 	}
 	c.Tags("Tags", props.Tags, 256)
 	return c
-}
-
-func orLive(alias string) string {
-	if alias == "" {
-		return "live"
-	}
-	return alias
 }
 
 // Construct is the node that holds everything defined here.

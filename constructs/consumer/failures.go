@@ -145,9 +145,7 @@ func (s SQS) attach(c *Consumer, policy awscdk.RemovalPolicy) (*string, []awsiam
 
 func (SQS) noun() string { return "the failure queue" }
 
-func (SQS) recover() string {
-	return "read the records that the queue's messages name from the stream before it forgets them, and process them again"
-}
+func (SQS) recover() string { return recoverFromStream("queue") }
 
 func (SQS) signals(c *Consumer) []watch.Signal {
 	return []watch.Signal{{
@@ -194,9 +192,7 @@ func (s SNS) attach(c *Consumer, _ awscdk.RemovalPolicy) (*string, []awsiam.Gran
 
 func (SNS) noun() string { return "the failure topic" }
 
-func (SNS) recover() string {
-	return "read the records that the topic's messages name from the stream before it forgets them, and process them again"
-}
+func (SNS) recover() string { return recoverFromStream("topic") }
 
 func (SNS) signals(c *Consumer) []watch.Signal {
 	return []watch.Signal{{
@@ -209,6 +205,11 @@ func (SNS) signals(c *Consumer) []watch.Signal {
 		Do:      "Mend the subscription; see the consumer's FailedBatches graph for what was sent meanwhile.",
 		Missing: watch.NotBreaching, Severity: watch.Critical,
 	}}
+}
+
+// recoverFromStream is what to do about messages that only say where records are.
+func recoverFromStream(of string) string {
+	return "read the records that the " + of + "'s messages name from the stream before it forgets them, and process them again"
 }
 
 // useKey lets role use key, if there is one, in these ways.

@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -188,7 +189,7 @@ func (s Consumer) checkFilters(c *Check, from Source) {
 			c.Add(field, text, "a filter is an event pattern: a JSON object", `write it like {"data": {"kind": ["sale"]}}`)
 			continue
 		}
-		for _, key := range sortedKeys(pattern) {
+		for _, key := range slices.Sorted(maps.Keys(pattern)) {
 			if key != "$or" && from.Kind != "" && !slices.Contains(filterKeys[from.Kind], key) {
 				c.Add(field, text, fmt.Sprintf("records of a %s stream have no %q, so that none would match", from.Kind, key),
 					"begin with "+filterKeys[from.Kind][0]+", which holds the record itself")
@@ -208,7 +209,7 @@ func patternProblem(v any) string {
 		if len(v) == 0 {
 			return "an empty object matches nothing"
 		}
-		for _, key := range sortedKeys(v) {
+		for _, key := range slices.Sorted(maps.Keys(v)) {
 			if key == "$or" {
 				continue
 			}
@@ -224,15 +225,6 @@ func patternProblem(v any) string {
 		return ""
 	}
 	return fmt.Sprintf("the value %v stands alone: Lambda wants a list of values", v)
-}
-
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // PerRecord is the least time that a function is expected to need for a record.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/millrace/millrace/constructs/spec"
 )
 
 // Kind of the source that a mapping reads.
@@ -27,7 +29,7 @@ type Position struct {
 type Filter interface{ Match(*Record) bool }
 
 // Unlimited lifts the limit of MaximumRetryAttempts and MaximumRecordAge.
-const Unlimited = -1
+const Unlimited = spec.Forever
 
 // Settings are those of an event source mapping, in the words of Lambda's
 // GetEventSourceMapping. The zero value isn't one: see [Settings.Validate].
@@ -61,19 +63,21 @@ type Settings struct {
 // Validate returns every problem of s.
 func (s *Settings) Validate() error {
 	var problems []error
-	within := func(name string, value, least, most int) {
-		if value < least || value > most {
-			problems = append(problems, fmt.Errorf("%s is %d, but Lambda takes %d to %d", name, value, least, most))
+	note := func(problem error) {
+		if problem != nil {
+			problems = append(problems, problem)
 		}
 	}
-	within("BatchSize", s.BatchSize, 1, 10_000)
-	within("MaximumBatchingWindowInSeconds", int(s.Window.Seconds()), 0, 300)
-	within("ParallelizationFactor", s.Parallelization, 1, 10)
-	within("MaximumRetryAttempts", s.MaximumRetryAttempts, Unlimited, 10_000)
-	if s.MaximumRecordAge != Unlimited {
-		within("MaximumRecordAgeInSeconds", int(s.MaximumRecordAge.Seconds()), 60, 604_800)
+	note(within("BatchSize", s.BatchSize, spec.BatchSize))
+	note(within("MaximumBatchingWindowInSeconds", s.Window, spec.BatchingWindow))
+	note(within("ParallelizationFactor", s.Parallelization, spec.ParallelizationFactor))
+	note(within("TumblingWindowInSeconds", s.Tumbling, spec.TumblingWindow))
+	if s.MaximumRetryAttempts != Unlimited {
+		note(within("MaximumRetryAttempts", s.MaximumRetryAttempts, spec.RetryAttempts))
 	}
-	within("TumblingWindowInSeconds", int(s.Tumbling.Seconds()), 0, 900)
+	if s.MaximumRecordAge != Unlimited {
+		note(within("MaximumRecordAgeInSeconds", s.MaximumRecordAge, spec.RecordAge))
+	}
 	if s.Tumbling > 0 && s.Parallelization > 1 {
 		problems = append(problems, fmt.Errorf("ParallelizationFactor is %d, but a tumbling window has one state per shard", s.Parallelization))
 	}
@@ -88,6 +92,14 @@ func (s *Settings) Validate() error {
 	}
 	if len(problems) > 0 {
 		return fmt.Errorf("event source mapping %s: %w", s.UUID, errors.Join(problems...))
+	}
+	return nil
+}
+
+// within tells when value is outside of limit.
+func within[T ~int | ~int64](name string, value T, limit spec.Limit[T]) error {
+	if value < limit.Min || value > limit.Max {
+		return fmt.Errorf("%s is %v, but %s", name, value, limit)
 	}
 	return nil
 }
