@@ -142,7 +142,7 @@ func (m *Machine) cdkEnv(caller []string) []string {
 }
 
 func (m *Machine) clean() error {
-	err := errors.Join(os.RemoveAll(m.paths.tmp), os.RemoveAll(m.paths.assembly), os.RemoveAll(m.paths.outputs))
+	err := errors.Join(os.RemoveAll(m.paths.tmp), os.RemoveAll(m.paths.assembly), os.RemoveAll(m.paths.outputs), os.RemoveAll(m.paths.activity))
 	return errors.Join(err, os.MkdirAll(m.paths.tmp, 0o755), os.MkdirAll(m.paths.bootstrap, 0o755))
 }
 

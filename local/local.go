@@ -33,11 +33,6 @@ const (
 // StackName is the stack that Up deploys.
 const StackName = "MillraceRace"
 
-// BatchRecords is how many records to put in one call: few, because the emulator
-// answers nobody while its delivery stream transforms a call's records, one by one,
-// about 50 ms each.
-const BatchRecords = 10
-
 // The keys of the stack's outputs.
 const (
 	OutputStream         = "StreamName"
@@ -79,7 +74,7 @@ type Machine struct {
 	paths    paths
 	lock     *lock
 	emulator *proc.Group
-	pollers  *pollers
+	pipeline *pipeline
 }
 
 // Up starts the emulator, bootstraps it and deploys the stack. It returns when
@@ -127,8 +122,8 @@ func (m *Machine) LogFile() string { return m.paths.log("emulator") }
 // Close stops the emulator with everything that runs in it, which is then gone
 // for good. It may be called more than once.
 func (m *Machine) Close() error {
-	m.pollers.close()
-	m.pollers = nil
+	m.pipeline.close()
+	m.pipeline = nil
 	if m.emulator != nil {
 		m.emulator.Stop(stopGrace)
 	}
@@ -136,7 +131,7 @@ func (m *Machine) Close() error {
 		return nil
 	}
 	// The code of the functions that ran.
-	err := os.RemoveAll(m.paths.tmp)
+	err := errors.Join(os.RemoveAll(m.paths.tmp), os.RemoveAll(m.paths.activity))
 	err = errors.Join(err, m.lock.release())
 	m.lock = nil
 	return err
@@ -193,6 +188,7 @@ type paths struct {
 	dir       string // the checkout
 	root      string // build/local
 	state     string
+	activity  string
 	lock      string
 	tmp       string // of all processes, emptied at both ends
 	assembly  string // the synthesized stack
@@ -207,6 +203,7 @@ func pathsOf(dir string) paths {
 		dir:       dir,
 		root:      root,
 		state:     filepath.Join(root, "state.json"),
+		activity:  filepath.Join(root, "activity.json"),
 		lock:      filepath.Join(root, "lock"),
 		tmp:       filepath.Join(root, "tmp"),
 		assembly:  filepath.Join(root, "cdk.out"),

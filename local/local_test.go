@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -56,8 +55,11 @@ func TestUpDeploysAndCloseLeavesNothing(t *testing.T) {
 	if got := m.Outputs[local.OutputStream]; got != "telemetry" {
 		t.Errorf("the stream's output is %q, want telemetry", got)
 	}
-	if want := []string{"no fan-out: not supported"}; !slices.Equal(m.Profile, want) {
-		t.Errorf("Profile = %q, want %q", m.Profile, want)
+	if len(m.Profile) != 2 || m.Profile[0] != "no fan-out: not supported" || !strings.Contains(m.Profile[1], "2s") {
+		t.Errorf("Profile = %q, want the template's and what the pollers cut", m.Profile)
+	}
+	if _, err := local.ReadActivity(dir); err != nil {
+		t.Errorf("the activity: %v", err)
 	}
 	state, err := local.Status(dir)
 	if err != nil {
@@ -73,6 +75,9 @@ func TestUpDeploysAndCloseLeavesNothing(t *testing.T) {
 	waitGone(t, state.EmulatorPID)
 	if _, err := local.Status(dir); !errors.Is(err, local.ErrNotRunning) {
 		t.Errorf("Status after Close: %v, want ErrNotRunning", err)
+	}
+	if _, err := local.ReadActivity(dir); !errors.Is(err, local.ErrNotRunning) {
+		t.Errorf("the activity after Close: %v, want ErrNotRunning", err)
 	}
 	if err := m.Close(); err != nil {
 		t.Errorf("a second Close: %v", err)
@@ -374,6 +379,13 @@ func upProcess(t *testing.T, dir string, env ...string) *exec.Cmd {
 func serveHealth() error {
 	http.HandleFunc("/_ministack/health", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"edition":%q}`, os.Getenv("MINISTACK_EDITION"))
+	})
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".ListDeliveryStreams") {
+			_, _ = w.Write([]byte(`{"DeliveryStreamNames":[],"HasMoreDeliveryStreams":false}`))
+			return
+		}
+		http.NotFound(w, r)
 	})
 	http.HandleFunc("/2015-03-31/event-source-mappings", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"EventSourceMappings":[]}`)

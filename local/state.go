@@ -112,18 +112,7 @@ func acquire(p paths) (*lock, error) {
 	return l, l.write(State{PID: os.Getpid(), Started: time.Now()})
 }
 
-// write replaces the state in one go, so that nobody reads half of it.
-func (l *lock) write(s State) error {
-	data, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	next := l.state + ".new"
-	if err := os.WriteFile(next, append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(next, l.state)
-}
+func (l *lock) write(s State) error { return replaceJSON(l.state, s) }
 
 // release removes the state and lets go of the lock. The lock's file stays: a
 // new one could be locked beside this one.

@@ -30,6 +30,9 @@ import (
 // pollEvery is how often table and archive are read while waiting.
 const pollEvery = 250 * time.Millisecond
 
+// MaximumRecords of a run: it remembers each one to account for it.
+const MaximumRecords = 1_000_000
+
 // Options of a run. The zero value is the run of `make demo`.
 type Options struct {
 	// Dir and Port are as in local.Options.
@@ -37,10 +40,9 @@ type Options struct {
 	Port int
 	// Seed selects the race; 0 is a seed like any other.
 	Seed uint64
-	// Records is how many are sent: 1 to 100,000; 0 means 200. The emulator
-	// takes about ten a second.
+	// Records is how many are sent: 1 to 1,000,000; 0 means 100,000.
 	Records int
-	// Racers and Races are as in simulator.Options, but 0 means 20 and 2.
+	// Racers and Races are as in simulator.Options.
 	Racers, Races int
 	// Timeout is how long table, podiums and archive get to hold everything
 	// after the last record was sent; 0 means one minute.
@@ -74,6 +76,9 @@ type Report struct {
 	// Seconds is the time from the start to the report.
 	Seconds float64 `json:"seconds"`
 
+	// Through is the time from the first put until everything was in the table and
+	// in the archive; 0 if it never was.
+	Through time.Duration `json:"-"`
 	// Ringing names the alarms.
 	Ringing []string `json:"-"`
 	// Podiums are what the podiums table holds.
@@ -95,8 +100,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return Report{}, err
 	}
 	o = o.withDefaults(dir)
-	if o.Records < 1 || o.Records > 100_000 {
-		return Report{}, fmt.Errorf("%d records: must be 1 to 100000", o.Records)
+	if o.Records < 1 || o.Records > MaximumRecords {
+		return Report{}, fmt.Errorf("%d records: must be 1 to %d", o.Records, MaximumRecords)
 	}
 	// Few records, but a race of some length.
 	sim, err := simulator.New(simulator.Options{Seed: o.Seed, Racers: o.Racers, Races: o.Races, Step: 10 * time.Second})
@@ -132,13 +137,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 
 func (o Options) withDefaults(dir string) Options {
 	if o.Records == 0 {
-		o.Records = 200
-	}
-	if o.Racers == 0 {
-		o.Racers = 20
-	}
-	if o.Races == 0 {
-		o.Races = min(2, o.Racers)
+		o.Records = 100_000
 	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
@@ -158,6 +157,7 @@ func (o Options) withDefaults(dir string) Options {
 type run struct {
 	Options
 	sent   model
+	began  time.Time // the first put
 	report Report
 }
 
@@ -209,10 +209,11 @@ func (r *run) send(ctx context.Context, m *local.Machine, sim *simulator.Simulat
 	client := kinesis.NewFromConfig(m.Config(), func(o *kinesis.Options) {
 		o.Retryer = aws.NopRetryer{} // the producer retries
 	})
-	p, err := producer.New(client, m.Outputs[local.OutputStream], producer.Options{BatchRecords: local.BatchRecords, Acknowledged: acknowledged})
+	p, err := producer.New(client, m.Outputs[local.OutputStream], producer.Options{Acknowledged: acknowledged})
 	if err != nil {
 		return err
 	}
+	r.began = time.Now()
 	for range r.Records {
 		record := sim.Next()
 		data, err := json.Marshal(record)
@@ -248,6 +249,7 @@ func (r *run) wait(ctx context.Context, reader *reader, s *step.Step) error {
 		right := agree(podiums, want)
 		s.Note("of %d records %d applied, %d archived; %d of %d podiums", r.report.Sent, r.report.Applied, r.report.Archived, right, len(want))
 		if r.report.Lost == 0 && right == len(want) {
+			r.report.Through = time.Since(r.began)
 			return nil
 		}
 		if time.Now().After(deadline) {
@@ -323,6 +325,9 @@ func (r Report) String() string {
 	line("archived", r.Archived, "different records in the archive")
 	line("duplicates", r.Duplicates, "copies beyond the first")
 	line("lost", r.Lost, "missing in the table or the archive")
+	if r.Through > 0 {
+		line("a second", int(float64(r.Sent)/r.Through.Seconds()), fmt.Sprintf("records from the first put to the last one applied and archived, in %.1f s", r.Through.Seconds()))
+	}
 	line("alarms", r.Alarms, strings.Join(append([]string{"in state ALARM"}, r.Ringing...), "\n"+strings.Repeat(" ", 21)))
 	const most = 20
 	for i, problem := range r.Problems {

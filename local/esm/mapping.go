@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/millrace/millrace/local/invoke"
 )
 
 // Source is a stream of shards.
@@ -35,6 +37,19 @@ type Function interface {
 	Invoke(ctx context.Context, batch *Batch) Outcome
 }
 
+// Over hands batches to an invoker, as events.
+func Over(i invoke.Invoker) Function { return over{i} }
+
+type over struct{ invoke.Invoker }
+
+func (f over) Invoke(ctx context.Context, batch *Batch) Outcome {
+	result, err := f.Invoker.Invoke(ctx, batch.Payload())
+	return Outcome{
+		Err: err, FunctionError: result.FunctionError, Payload: result.Payload,
+		ExecutedVersion: result.ExecutedVersion, RequestID: result.RequestID,
+	}
+}
+
 // Destination takes what is given up.
 type Destination interface {
 	// Send delivers the failure of a batch; an error is tried again.
@@ -60,8 +75,9 @@ type Options struct {
 	OnFailure Destination
 	// Clock is the machine's by default.
 	Clock Clock
-	// Poll is the pause after an empty read, 1 s by default, as Lambda's; Discover
-	// the pause between two looks for new shards, 10 s by default.
+	// Poll is the pause after a read that found less than it might have, 1 s by
+	// default, as Lambda's; Discover the pause between two looks for new shards, 10 s
+	// by default.
 	Poll, Discover time.Duration
 	// Problem is told what goes wrong and is tried again; nil keeps silent.
 	Problem func(shard string, err error)
@@ -219,10 +235,11 @@ func (m *Mapping) read(ctx context.Context, p *poller, from Position) {
 			if err == nil {
 				iterator, pause = next, 0
 				now := clock.Now()
-				if len(records) > 0 {
-					last = records[len(records)-1].Sequence
-				} else {
-					pause = m.options.Poll
+				if n := len(records); n > 0 {
+					last = records[n-1].Sequence
+				}
+				if len(records) < wants {
+					pause = m.options.Poll // that was all there was
 				}
 				p.mu.Lock()
 				p.Offer(now, records)

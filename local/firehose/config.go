@@ -80,6 +80,9 @@ func configure(d *Description, o Options) (*config, error) {
 	if o.S3 == nil {
 		r.refuse("Options.S3: every delivery stream needs it")
 	}
+	if o.MaxInterval > 0 {
+		r.hurry(o.MaxInterval)
+	}
 	if r.maxBuffered = o.MaxBuffered; r.maxBuffered <= 0 {
 		r.maxBuffered = max(64<<20, 2*r.hints.size)
 	}
@@ -87,6 +90,35 @@ func configure(d *Description, o Options) (*config, error) {
 		return nil, &Refused{Stream: r.name, Reasons: r.problems}
 	}
 	return &r.config, nil
+}
+
+// hurry cuts all intervals.
+func (r *reader) hurry(most time.Duration) {
+	all := []*hints{&r.hints}
+	if r.transform != nil {
+		all = append(all, &r.transform.hints)
+	}
+	for _, t := range []*target{r.target, r.backup} {
+		if t != nil {
+			all = append(all, &t.hints)
+		}
+	}
+	for _, h := range all {
+		h.interval = min(h.interval, most)
+	}
+}
+
+// TransformARN is the ARN of the function that a delivery stream transforms with,
+// or empty.
+func TransformARN(d *Description) string {
+	r := &reader{}
+	for i := range d.Destinations {
+		r.destination(&d.Destinations[i])
+	}
+	if r.transform == nil {
+		return ""
+	}
+	return r.transform.arn
 }
 
 func (r *reader) source(d *Description) {

@@ -99,6 +99,9 @@ type Options struct {
 	// each besides its data, buffers are delivered early and Add refuses more with
 	// ErrFull; by default 64 MiB and at least two destination buffers.
 	MaxBuffered int
+	// MaxInterval cuts the buffers' intervals, so that nobody waits five minutes at
+	// their desk; 0, the default, leaves them as described.
+	MaxInterval time.Duration
 	// ActivePartitions is how many partitions may be buffered at once, 500 by
 	// default, as AWS's quota is.
 	ActivePartitions int

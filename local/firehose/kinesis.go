@@ -287,7 +287,7 @@ func (p *Poller) fetch(ctx context.Context, s *shard, now time.Time) error {
 		s.follow = "" // emulators give an iterator for ever
 	}
 	s.next = now.Add(p.o.Interval)
-	if s.behind > 0 || len(out.Records) > 0 {
+	if s.behind > 0 {
 		s.next = now.Add(min(readPace, p.o.Interval))
 	}
 	return nil

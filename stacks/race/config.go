@@ -1,6 +1,7 @@
 package race
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -50,8 +51,8 @@ var settings = []setting{
 	{"streamMode", "ON_DEMAND (default) or PROVISIONED", text(func(c *Config) *spec.StreamMode { return &c.Stream.Mode })},
 	{"shards", "shards of a PROVISIONED stream, 1 to 10000", whole(func(c *Config) *int { return &c.Stream.Shards })},
 	{"retentionHours", "how long the stream keeps records, 24 (default) to 8760", hours(func(c *Config) *time.Duration { return &c.Stream.RetentionPeriod })},
-	{"batchSize", "most records handed to the standings function at once, 1 to 10000, default 100", whole(func(c *Config) *int { return &c.Standings.BatchSize })},
-	{"batchingWindowSeconds", "how long a batch is gathered, 0 (default) to 300", seconds(func(c *Config) *time.Duration { return &c.Standings.BatchingWindow })},
+	{"batchSize", "most records handed to the standings function at once, 1 to 10000, default 10000", whole(func(c *Config) *int { return &c.Standings.BatchSize })},
+	{"batchingWindowSeconds", "how long a batch is gathered, 0 to 300, default 1", seconds(func(c *Config) *time.Duration { return &c.Standings.BatchingWindow })},
 	{"parallelizationFactor", "batches of a shard that are processed at once, 1 (default) to 10", whole(func(c *Config) *int { return &c.Standings.ParallelizationFactor })},
 	{"retryAttempts", "retries of a failed batch, 0 to 10000, default 10", whole(func(c *Config) *int { return &c.Standings.MaximumRetryAttempts })},
 	{"bufferMiB", "size at which an archive object is written, 1 to 128, default 5", whole(func(c *Config) *int { return &c.Archive.BufferSize })},
@@ -83,9 +84,20 @@ func ReadConfig(context map[string]any) (Config, error) {
 	return config, check.Err()
 }
 
+// withDefaults are the settings in which this workload differs from the constructs:
+// a racer's records in a batch become one write, so that large batches cost less
+// and catch up faster, for a second's delay.
+func (c Config) withDefaults() Config {
+	c.Standings.BatchSize = cmp.Or(c.Standings.BatchSize, 10_000)
+	c.Standings.BatchingWindow = cmp.Or(c.Standings.BatchingWindow, time.Second)
+	c.Podium.BatchSize = cmp.Or(c.Podium.BatchSize, 1_000)
+	return c
+}
+
 // Validate returns every problem of c as a [*spec.Invalid]. It needs no Node.js.
 func (c Config) Validate() error {
 	check := spec.At(StackName)
+	c = c.withDefaults()
 	check.Merge(c.Stream.Validate(StackName + "/Telemetry"))
 	// A retention that is refused itself must not be blamed on the consumer too.
 	telemetry := spec.Source{Kind: spec.Kinesis, Shards: c.Stream.Shards, Retention: max(c.Stream.WithDefaults().RetentionPeriod, spec.StreamRetention.Min)}

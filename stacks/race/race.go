@@ -47,6 +47,7 @@ func New(scope constructs.Construct, config Config) *Race {
 	if err := config.Validate(); err != nil {
 		panic(err)
 	}
+	config = config.withDefaults()
 	props := &awscdk.StackProps{
 		Description: jsii.String("millrace: live race telemetry into standings, podiums and an archive"),
 	}

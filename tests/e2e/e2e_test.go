@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,7 @@ func TestTheDemoLosesNothingAndLeavesNothingBehind(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "demo.json")
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	demo := exec.CommandContext(ctx, binary, "demo", "--out", file)
+	demo := exec.CommandContext(ctx, binary, "demo", "--records", "20000", "--out", file)
 	demo.Dir = "../.."
 	demo.Cancel = func() error { return demo.Process.Signal(os.Interrupt) } // so that it stops what it started
 	out, err := demo.CombinedOutput()
@@ -67,7 +68,7 @@ func TestTheDemoLosesNothingAndLeavesNothingBehind(t *testing.T) {
 			t.Errorf("the report lacks %s: %s", key, text)
 		}
 	}
-	if sent := report["sent"]; sent != 200 || report["applied"] != sent || report["archived"] != sent || report["lost"] != 0 || report["duplicates"] != 0 {
+	if sent := report["sent"]; sent != 20000 || report["applied"] != sent || report["archived"] != sent || report["lost"] != 0 || report["duplicates"] != 0 {
 		t.Errorf("report: %s", text)
 	}
 	if _, err := local.Status(".."); !errors.Is(err, local.ErrNotRunning) {
@@ -131,6 +132,22 @@ func TestThePipelineUnderFaults(t *testing.T) {
 			}
 			return nil
 		})
+		// And what the archive's transform refused, under its error prefix.
+		p.eventually(t, func() error {
+			failed, err := p.unarchived()
+			if err != nil {
+				return err
+			}
+			if len(failed) != 2 {
+				return fmt.Errorf("%d records under the error prefix, want 2: %q", len(failed), failed)
+			}
+			for _, data := range failed {
+				if !strings.HasPrefix(data, `{"race":"monza"`) {
+					return fmt.Errorf("under the error prefix is %q", data)
+				}
+			}
+			return nil
+		})
 		p.eventually(t, func() error {
 			podium, err := p.podium("monza")
 			if err != nil {
@@ -148,13 +165,7 @@ func TestThePipelineUnderFaults(t *testing.T) {
 		if state := p.state(t, alarm); state == cwtypes.StateValueAlarm {
 			t.Fatalf("%s rings before anything broke", alarm)
 		}
-		role := p.role(t, "UpdateStandings")
-		const policy = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"dynamodb:UpdateItem","Resource":"*"}]}`
-		if _, err := p.iam.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
-			RoleName: aws.String(role), PolicyName: aws.String("Broken"), PolicyDocument: aws.String(policy),
-		}); err != nil {
-			t.Fatal(err)
-		}
+		mend := p.deny(t, p.role(t, "UpdateStandings"), "dynamodb:UpdateItem")
 		p.put(t, "imola/r1", record("imola", "r1", 1, 10), record("imola", "r1", 2, 20))
 		// The emulator counts errors of invocations by API only, and looks at its
 		// alarms when somebody puts a metric.
@@ -175,10 +186,33 @@ func TestThePipelineUnderFaults(t *testing.T) {
 		if err := p.holds("imola", map[string]int64{}); err != nil {
 			t.Errorf("while the role is broken: %v", err)
 		}
-		if _, err := p.iam.DeleteRolePolicy(t.Context(), &iam.DeleteRolePolicyInput{RoleName: aws.String(role), PolicyName: aws.String("Broken")}); err != nil {
-			t.Fatal(err)
-		}
+		mend()
 		p.eventually(t, func() error { return p.holds("imola", map[string]int64{"r1": 2}) })
+	})
+
+	t.Run("a delivery stream works with its own role and waits while that is broken", func(t *testing.T) {
+		mend := p.deny(t, p.deliveryRole(t), "s3:PutObject")
+		p.put(t, "spa/r1", record("spa", "r1", 1, 10), record("spa", "r1", 2, 20))
+		archive := func() local.Delivery {
+			activity, err := local.ReadActivity("..")
+			if err != nil || len(activity.Deliveries) != 1 {
+				t.Fatalf("the activity is %+v, %v", activity, err)
+			}
+			return activity.Deliveries[0]
+		}
+		p.eventually(t, func() error {
+			if d := archive(); d.Buffered < 2 || !strings.Contains(d.LastError, "s3:PutObject") {
+				return fmt.Errorf("while its role is broken, the delivery is at %+v", d)
+			}
+			return nil
+		})
+		mend()
+		p.eventually(t, func() error {
+			if d := archive(); d.Buffered > 0 || d.Delivered+d.Dropped+d.Failed != d.Accepted || d.Failed != 2 {
+				return fmt.Errorf("with its role mended, the delivery is at %+v", d)
+			}
+			return nil
+		})
 	})
 
 	t.Run("closing frees the port and leaves no state", func(t *testing.T) {
@@ -335,6 +369,74 @@ func (p *pipeline) rejected() ([]reject.Document, error) {
 		docs = append(docs, doc)
 	}
 	return docs, nil
+}
+
+// deny takes a permission from a role until mend is called.
+func (p *pipeline) deny(t *testing.T, role, action string) (mend func()) {
+	t.Helper()
+	policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":%q,"Resource":"*"}]}`, action)
+	if _, err := p.iam.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
+		RoleName: aws.String(role), PolicyName: aws.String("Broken"), PolicyDocument: aws.String(policy),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if _, err := p.iam.DeleteRolePolicy(t.Context(), &iam.DeleteRolePolicyInput{RoleName: aws.String(role), PolicyName: aws.String("Broken")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// deliveryRole is the name of the archive's role.
+func (p *pipeline) deliveryRole(t *testing.T) string {
+	t.Helper()
+	for pages := iam.NewListRolesPaginator(p.iam, nil); pages.HasMorePages(); {
+		page, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, role := range page.Roles {
+			if strings.Contains(*role.RoleName, "-ArchiveRole") {
+				return *role.RoleName
+			}
+		}
+	}
+	t.Fatal("the archive has no role")
+	return ""
+}
+
+// unarchived reads the payloads that the delivery stream put under its error prefix.
+func (p *pipeline) unarchived() ([]string, error) {
+	bucket := aws.String(p.machine.Outputs[local.OutputArchive])
+	list, err := p.s3.ListObjectsV2(context.Background(), &s3.ListObjectsV2Input{Bucket: bucket, Prefix: aws.String("errors/processing-failed/")})
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, object := range list.Contents {
+		out, err := p.s3.GetObject(context.Background(), &s3.GetObjectInput{Bucket: bucket, Key: object.Key})
+		if err != nil {
+			return nil, err
+		}
+		unzipped, err := gzip.NewReader(out.Body)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", *object.Key, err)
+		}
+		for decoder := json.NewDecoder(unzipped); ; {
+			var document struct {
+				RawData []byte `json:"rawData"`
+			}
+			if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				return nil, fmt.Errorf("%s: %w", *object.Key, err)
+			}
+			all = append(all, string(document.RawData))
+		}
+		out.Body.Close()
+	}
+	return all, nil
 }
 
 func (p *pipeline) state(t *testing.T, alarm string) cwtypes.StateValue {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/millrace/millrace/local/esm"
 	"github.com/millrace/millrace/local/esm/pattern"
+	"github.com/millrace/millrace/local/invoke"
 )
 
 // Settings reads the description of a mapping.
@@ -111,24 +112,25 @@ func or(value *int32, def int32) int32 {
 
 func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 
-// function invokes through Lambda's Invoke API.
-type function struct {
+// Invoker is the function of that ARN, invoked through Lambda's Invoke API.
+func Invoker(client *lambda.Client, arn string) invoke.Invoker { return &invoker{client, arn} }
+
+type invoker struct {
 	client *lambda.Client
 	arn    string
 }
 
-// Function is the function of that ARN, invoked synchronously.
-func Function(client *lambda.Client, arn string) esm.Function { return &function{client, arn} }
-
-func (f *function) Invoke(ctx context.Context, batch *esm.Batch) esm.Outcome {
-	out, err := f.client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(f.arn), Payload: batch.Payload()})
-	if err != nil {
-		return esm.Outcome{Err: err}
+func (i *invoker) Invoke(ctx context.Context, payload []byte) (invoke.Result, error) {
+	out, err := i.client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(i.arn), Payload: payload})
+	if throttled := (*lambdatypes.TooManyRequestsException)(nil); errors.As(err, &throttled) {
+		return invoke.Result{}, fmt.Errorf("%w: %w", invoke.ErrThrottled, err)
+	} else if err != nil {
+		return invoke.Result{}, err
 	}
 	id, _ := middleware.GetRequestIDMetadata(out.ResultMetadata)
-	return esm.Outcome{
+	return invoke.Result{
 		FunctionError: aws.ToString(out.FunctionError), Payload: out.Payload, ExecutedVersion: aws.ToString(out.ExecutedVersion), RequestID: id,
-	}
+	}, nil
 }
 
 // Destinations sends failures to the destination that a mapping names.

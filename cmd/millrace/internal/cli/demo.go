@@ -30,7 +30,7 @@ goes to build/demo.json, too. The exit code is 1 if anything was lost.`,
 					problems = append(problems, fmt.Errorf(format, args...))
 				}
 			}
-			check(o.Records >= 1 && o.Records <= 100_000, "--records %d: must be 1 to 100000", o.Records)
+			check(o.Records >= 1 && o.Records <= demo.MaximumRecords, "--records %d: must be 1 to %d", o.Records, demo.MaximumRecords)
 			check(o.Racers >= 1 && o.Racers <= 10_000, "--racers %d: must be 1 to 10000", o.Racers)
 			check(o.Races >= 1 && o.Races <= max(o.Racers, 1), "--races %d: must be 1 to the number of racers, %d", o.Races, o.Racers)
 			if err := errors.Join(append(problems, checkPort(o.Port))...); err != nil {
@@ -42,9 +42,9 @@ goes to build/demo.json, too. The exit code is 1 if anything was lost.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&o.Records, "records", 200, "how many records to send, 1 to 100000; about 20 a second go through")
-	flags.IntVar(&o.Racers, "racers", 20, "racers in all races together")
-	flags.IntVar(&o.Races, "races", 2, "races, at most one per racer")
+	flags.IntVar(&o.Records, "records", 100_000, "how many records to send, 1 to 1000000")
+	flags.IntVar(&o.Racers, "racers", 1000, "racers in all races together")
+	flags.IntVar(&o.Races, "races", 5, "races, at most one per racer")
 	flags.Uint64Var(&o.Seed, "seed", 1, "the course of the races")
 	flags.StringVar(&o.File, "out", "", "where the report goes (default: build/demo.json in the checkout)")
 	flags.BoolVar(&o.Keep, "keep", false, "leave it running after the report, until Ctrl-C")

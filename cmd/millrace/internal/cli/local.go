@@ -2,11 +2,14 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strconv"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -117,11 +120,16 @@ func (p *Program) localDown() *cobra.Command {
 
 func (p *Program) localStatus() *cobra.Command {
 	var dir string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show whether it runs and where",
-		Long:  "status shows whether the local machine runs, where, since when, and its stack's\noutputs. The exit code is 3 if none runs.",
-		Args:  noArgs,
+		Short: "Show where it runs, and how far each consumer and delivery stream is",
+		Long: `status shows whether the local machine runs, where, since when, and its stack's
+outputs; for each consumer and shard the position, lag, batches and failures; for
+each delivery stream what is buffered, delivered and failed. The exit code is 3 if
+none runs.`,
+		Example: "  millrace local status\n  watch -n 1 millrace local status",
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			state, err := local.Status(dir)
 			if errors.Is(err, local.ErrNotRunning) {
@@ -129,12 +137,78 @@ func (p *Program) localStatus() *cobra.Command {
 			} else if err != nil {
 				return err
 			}
+			activity, err := local.ReadActivity(dir)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				encoder := json.NewEncoder(p.Stdout)
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(struct {
+					local.State
+					local.Activity
+				}{state, activity})
+			}
 			describeState(p.Stdout, state)
+			describeActivity(p.Stdout, activity)
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	dirFlag(cmd, &dir)
 	return cmd
+}
+
+// describeActivity shows nothing of a machine that is still starting.
+func describeActivity(out io.Writer, a local.Activity) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	for _, c := range a.Consumers {
+		fmt.Fprintf(w, "consumer  %s\n", c.Function)
+		fmt.Fprintln(w, "  SHARD\tPOSITION\tLAG\tWAITING\tRECORDS\tBATCHES\tERRORS\tFAILED\tGIVEN UP\t")
+		for _, s := range c.Shards {
+			name := s.Shard
+			if s.Closed {
+				name += " (closed)"
+			}
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
+				name, shortened(s.Position), lag(s.LagSeconds), s.Waiting, s.Records, s.Batches, s.Errors, s.Failed, givenUp(s))
+		}
+		w.Flush() // each table has columns of its own
+	}
+	for _, d := range a.Deliveries {
+		fmt.Fprintf(w, "delivery stream  %s\n", d.Name)
+		fmt.Fprintln(w, "  ACCEPTED\tBUFFERED\tBYTES\tAGE\tDELIVERED\tDROPPED\tFAILED\tOBJECTS\tERRORS\t")
+		fmt.Fprintf(w, "  %d\t%d\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t\n",
+			d.Accepted, d.Buffered, d.Bytes, lag(d.Lag), d.Delivered, d.Dropped, d.Failed, d.Objects, d.Errors)
+		if d.LastError != "" {
+			fmt.Fprintf(w, "  the last error: %s\n", d.LastError)
+		}
+		w.Flush()
+	}
+}
+
+// shortened is the end of a sequence number, where they differ.
+func shortened(sequence string) string {
+	const shown = 14
+	switch {
+	case sequence == "":
+		return "-"
+	case len(sequence) > shown:
+		return "…" + sequence[len(sequence)-shown:]
+	}
+	return sequence
+}
+
+func lag(seconds float64) string {
+	return time.Duration(seconds * float64(time.Second)).Round(100 * time.Millisecond).String()
+}
+
+func givenUp(s local.Shard) string {
+	if s.Dropped > 0 {
+		return fmt.Sprintf("%d, %d lost", s.OnFailure+s.Dropped, s.Dropped)
+	}
+	return strconv.FormatInt(s.OnFailure, 10)
 }
 
 func describeState(w io.Writer, s local.State) {

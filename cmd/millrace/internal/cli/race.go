@@ -19,7 +19,6 @@ import (
 	"github.com/millrace/millrace/lambdas/kit/producer"
 	"github.com/millrace/millrace/lambdas/race"
 	"github.com/millrace/millrace/lambdas/race/simulator"
-	"github.com/millrace/millrace/local"
 )
 
 const (
@@ -151,9 +150,6 @@ func (p *Program) send(ctx context.Context, f raceFlags, sim *simulator.Simulato
 	counted := &countingAPI{api: api}
 	show := newMeter(p.Stderr, f)
 	options := producer.Options{Rate: f.rate, Acknowledged: func(records []producer.Record) { show.add(len(records)) }}
-	if to.local {
-		options.BatchRecords = local.BatchRecords
-	}
 	sender, err := producer.New(counted, to.name, options)
 	if err != nil {
 		return err

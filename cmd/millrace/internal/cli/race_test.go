@@ -15,7 +15,6 @@ import (
 
 	"github.com/millrace/millrace/lambdas/race"
 	"github.com/millrace/millrace/lambdas/race/simulator"
-	"github.com/millrace/millrace/local"
 )
 
 func newRace(t *testing.T, f raceFlags) (raceFlags, *simulator.Simulator) {
@@ -36,14 +35,14 @@ func TestARaceReportsWhatWasAcknowledged(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	p := Program{Stdout: &stdout, Stderr: &stderr}
 	f, sim := newRace(t, raceFlags{racers: 4, races: 2, records: 25, seed: 7, seconds: 10})
-	if err := p.send(t.Context(), f, sim, stream, target{name: "s", local: true}); err != nil {
+	if err := p.send(t.Context(), f, sim, stream, target{name: "s"}); err != nil {
 		t.Fatal(err)
 	}
 	if want := "25 records acknowledged in "; !strings.HasPrefix(stdout.String(), want) || !strings.Contains(stdout.String(), ", 3 sent again") {
 		t.Errorf("the report is %q, want 25 records with 3 sent again", stdout.String())
 	}
-	if len(stream.records) != 25 || stream.largest > local.BatchRecords {
-		t.Errorf("the stream took %d records in calls of up to %d, want 25 and at most %d", len(stream.records), stream.largest, local.BatchRecords)
+	if len(stream.records) != 25 || stream.largest > 500 {
+		t.Errorf("the stream took %d records in calls of up to %d, want 25 and at most 500", len(stream.records), stream.largest)
 	}
 	for _, record := range stream.records {
 		if record.Race != "seed7.race-01" && record.Race != "seed7.race-02" {
@@ -76,10 +75,10 @@ func TestAnInterruptedRaceStillReports(t *testing.T) {
 	}}
 	var stdout bytes.Buffer
 	p := Program{Stdout: &stdout, Stderr: &bytes.Buffer{}}
-	f, sim := newRace(t, raceFlags{racers: 4, races: 1, records: 1000, seconds: 10})
-	err := p.send(ctx, f, sim, stream, target{name: "s", local: true})
-	if !errors.Is(err, why) || !strings.HasPrefix(stdout.String(), "20 records acknowledged") {
-		t.Errorf("send answered %v and reported %q, want the cause and the 20 records of two calls", err, stdout.String())
+	f, sim := newRace(t, raceFlags{racers: 4, races: 1, records: 2000, seconds: 10})
+	err := p.send(ctx, f, sim, stream, target{name: "s"})
+	if !errors.Is(err, why) || !strings.HasPrefix(stdout.String(), "1000 records acknowledged") {
+		t.Errorf("send answered %v and reported %q, want the cause and the 1000 records of two calls", err, stdout.String())
 	}
 }
 

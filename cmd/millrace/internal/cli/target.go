@@ -19,9 +19,8 @@ const (
 
 // target is a resource and how to reach it.
 type target struct {
-	name  string
-	cfg   aws.Config
-	local bool
+	name string
+	cfg  aws.Config
 }
 
 // wanted says what may name a resource.
@@ -53,5 +52,5 @@ func (p *Program) find(ctx context.Context, w wanted, value, dir string) (target
 	case err != nil:
 		return target{}, fmt.Errorf("%w: start one with `millrace local up`, or name the resource with --%s or %s", err, w.flag, w.env)
 	}
-	return target{name: state.Outputs[w.output], cfg: local.Config(state.Endpoint), local: true}, nil
+	return target{name: state.Outputs[w.output], cfg: local.Config(state.Endpoint)}, nil
 }

@@ -1,0 +1,259 @@
+package local
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
+	fh "github.com/aws/aws-sdk-go-v2/service/firehose"
+	fhtypes "github.com/aws/aws-sdk-go-v2/service/firehose/types"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/millrace/millrace/local/esm"
+	"github.com/millrace/millrace/local/esm/awsapi"
+	"github.com/millrace/millrace/local/firehose"
+	"github.com/millrace/millrace/local/step"
+)
+
+// pipeline runs the stack's event source mappings and delivery streams in this
+// process, in place of the emulator's: its mappings ignore partial answers,
+// bisecting, limits of retries and age, parallelization, windows and failure
+// destinations, and its Firehose has no buffer.
+//
+// Each works with the role that it has on AWS: a mapping reads with its function's
+// role, a delivery stream does everything with its own. So the emulator refuses
+// what those roles don't allow.
+type pipeline struct {
+	consumers  []consumer
+	deliveries []delivery
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	mu      sync.Mutex // of the log
+	log     *os.File
+}
+
+// consumer is an event source mapping.
+type consumer struct {
+	function string // name of the function
+	*esm.Mapping
+}
+
+// delivery is a delivery stream.
+type delivery struct {
+	name   string
+	stream *firehose.Stream
+	poller *firehose.Poller
+}
+
+// Pauses of the pollers: AWS's are a second and more, which nobody wants to wait
+// for at their desk. Shorter ones than these cost throughput: the emulator looks at
+// every record of a stream at each read.
+const (
+	pollPause     = 500 * time.Millisecond
+	discoverPause = 2 * time.Second
+)
+
+// takeOver switches the emulator's mappings and delivery streams off and runs them
+// here.
+func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
+	return log.Run(ctx, "take over mappings and delivery", func(ctx context.Context, _ *step.Step) error {
+		file, err := os.Create(m.paths.log("pipeline"))
+		if err != nil {
+			return err
+		}
+		background, stop := context.WithCancel(context.Background())
+		p := &pipeline{log: file, stop: stop}
+		m.pipeline = p
+		config := m.Config()
+		if err := errors.Join(p.takeMappings(ctx, config), p.takeDeliveries(ctx, config, m.paths)); err != nil {
+			return err
+		}
+		// In the order of the data, for those who look at the status.
+		slices.SortFunc(p.consumers, func(a, b consumer) int {
+			return cmp.Or(cmp.Compare(a.Settings().Kind, b.Settings().Kind), cmp.Compare(a.function, b.function))
+		})
+		m.Profile = append(m.Profile, fmt.Sprintf("Mappings and delivery streams run here, not in the emulator, as on AWS; but buffers are delivered after %s at the latest, and shards read every %s.", bufferInterval, pollPause))
+		for _, c := range p.consumers {
+			p.running.Go(func() { _ = c.Run(background) })
+		}
+		for _, d := range p.deliveries {
+			p.running.Go(func() { d.stream.Run(background) })
+			p.running.Go(func() { d.poller.Run(background) })
+		}
+		p.running.Go(func() { p.publish(background, m.paths.activity) })
+		return nil
+	})
+}
+
+func (p *pipeline) takeMappings(ctx context.Context, config aws.Config) error {
+	client := lambda.NewFromConfig(config)
+	var problems []error
+	for pages := lambda.NewListEventSourceMappingsPaginator(client, nil); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, listed := range page.EventSourceMappings {
+			if err := p.takeMapping(ctx, config, client, listed.UUID); err != nil {
+				problems = append(problems, err)
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *lambda.Client, uuid *string) error {
+	described, err := client.GetEventSourceMapping(ctx, &lambda.GetEventSourceMappingInput{UUID: uuid})
+	if err != nil {
+		return err
+	}
+	if state := aws.ToString(described.State); state == "Disabled" || state == "Disabling" {
+		return nil // by the stack
+	}
+	settings, err := awsapi.Settings(described)
+	if err != nil {
+		return err
+	}
+	function, err := client.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: described.FunctionArn})
+	if err != nil {
+		return err
+	}
+	if _, err := client.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: uuid, Enabled: aws.Bool(false)}); err != nil {
+		return err
+	}
+	role := withRole(config, aws.ToString(function.Role))
+	var source esm.Source
+	if settings.Kind == esm.DynamoDB {
+		// As root: the emulator doesn't know which stream a call is about, and would
+		// refuse it to a role that may read just this one.
+		source = awsapi.DynamoDB(dynamodbstreams.NewFromConfig(config), settings.SourceARN)
+	} else {
+		source = awsapi.Kinesis(kinesis.NewFromConfig(role), settings.SourceARN)
+	}
+	name := aws.ToString(function.FunctionName)
+	mapping, err := esm.New(settings, esm.Options{
+		Source:   source,
+		Function: esm.Over(awsapi.Invoker(client, settings.FunctionARN)),
+		OnFailure: &awsapi.Destinations{
+			S3:  s3.NewFromConfig(role, pathStyle),
+			SQS: sqs.NewFromConfig(role), SNS: sns.NewFromConfig(role),
+		},
+		Poll: pollPause, Discover: discoverPause,
+		Problem: func(shard string, err error) { p.note(name+" "+shard, err) },
+	})
+	if err != nil {
+		return err
+	}
+	p.consumers = append(p.consumers, consumer{name, mapping})
+	return nil
+}
+
+// bufferInterval is the longest interval of a delivery stream's buffers.
+const bufferInterval = 2 * time.Second
+
+// takeDeliveries takes the delivery streams that read from Kinesis; those of direct
+// puts stay with the emulator, which has their API.
+func (p *pipeline) takeDeliveries(ctx context.Context, config aws.Config, paths paths) error {
+	client := fh.NewFromConfig(config)
+	var names []string
+	in := &fh.ListDeliveryStreamsInput{DeliveryStreamType: fhtypes.DeliveryStreamTypeKinesisStreamAsSource}
+	for {
+		out, err := client.ListDeliveryStreams(ctx, in)
+		if err != nil {
+			return err
+		}
+		names = append(names, out.DeliveryStreamNames...)
+		if !aws.ToBool(out.HasMoreDeliveryStreams) || len(out.DeliveryStreamNames) == 0 {
+			break
+		}
+		in.ExclusiveStartDeliveryStreamName = aws.String(names[len(names)-1])
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	properties, err := deployedProperties(ctx, config, paths, "AWS::KinesisFirehose::DeliveryStream")
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, name := range names {
+		if err := p.takeDelivery(ctx, config, client, name, properties[name]); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *fh.Client, name string, properties []byte) error {
+	described, err := client.DescribeDeliveryStream(ctx, &fh.DescribeDeliveryStreamInput{DeliveryStreamName: aws.String(name)})
+	if err != nil {
+		return err
+	}
+	description := described.DeliveryStreamDescription
+	if properties != nil { // of this stack; the emulator's description leaves settings out
+		if description, err = firehose.WithConfiguration(description, properties); err != nil {
+			return err
+		}
+	}
+	role := withRole(config, aws.ToString(description.Source.KinesisStreamSourceDescription.RoleARN))
+	stream, err := firehose.New(description, firehose.Options{
+		S3: s3.NewFromConfig(role, pathStyle),
+		Transform: awsapi.Invoker(lambda.NewFromConfig(role, func(o *lambda.Options) {
+			o.Retryer = aws.NopRetryer{} // the delivery stream retries
+		}), firehose.TransformARN(description)),
+		MaxInterval: bufferInterval,
+	})
+	if err != nil {
+		return err
+	}
+	poller, err := firehose.Poll(kinesis.NewFromConfig(role), stream, firehose.PollOptions{Interval: pollPause})
+	if err != nil {
+		return err
+	}
+	if _, err := client.DeleteDeliveryStream(ctx, &fh.DeleteDeliveryStreamInput{DeliveryStreamName: aws.String(name)}); err != nil {
+		return err
+	}
+	p.deliveries = append(p.deliveries, delivery{name, stream, poller})
+	return nil
+}
+
+// note writes what went wrong to the log.
+func (p *pipeline) note(where string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.log, "%s %s: %v\n", time.Now().Format(time.RFC3339), where, err)
+}
+
+func (p *pipeline) close() {
+	if p == nil {
+		return
+	}
+	p.stop()
+	p.running.Wait()
+	p.log.Close()
+}
+
+// withRole is config with the credentials of a role.
+func withRole(config aws.Config, role string) aws.Config {
+	provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(config), role, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName = "millrace-local"
+	})
+	config.Credentials = aws.NewCredentialsCache(provider)
+	return config
+}
+
+func pathStyle(o *s3.Options) { o.UsePathStyle = true }
