@@ -33,7 +33,8 @@ import (
 
 // Destination is where records are delivered to: an [S3].
 type Destination interface {
-	validate(c *spec.Check)
+	// validate notes what is wrong with it, in a delivery with these props.
+	validate(props Props, c *spec.Check)
 	// attach defines what the destination needs and puts its configuration into props.
 	attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps)
 	signals(d *Delivery) []watch.Signal
@@ -136,7 +137,7 @@ func validate(props Props) *spec.Check {
 	if valid.Missing(props.To) {
 		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{}")
 	} else {
-		props.To.validate(c)
+		props.To.validate(props, c)
 	}
 	if t := props.Transform; t != nil {
 		c.Merge(t.Transform.Validate(""))
@@ -185,6 +186,34 @@ func (d *Delivery) Signals() []watch.Signal {
 		signals = append(signals, d.transform.Signals()...)
 	}
 	return signals
+}
+
+// delivered are the signals of every destination: metrics is what the names of its
+// metrics begin with, where what graphs and texts call it, interval its buffer's.
+func (d *Delivery) delivered(metrics, where string, interval time.Duration, do string) []watch.Signal {
+	if t := d.props.Transform; t != nil {
+		interval += t.Transform.WithDefaults().BufferInterval
+	}
+	// Without a buffer, a delivery still takes a while.
+	fresh := max(3*interval.Seconds(), 180)
+	return []watch.Signal{
+		{
+			Owner: d.construct, Name: "Freshness", Graph: "Age of the oldest record not in " + where + " (s)", Metric: d.metric(metrics+".DataFreshness", "Maximum"),
+			Threshold: fresh, From: fmt.Sprintf("three times the buffer intervals of %g s in all, at least 180 s", interval.Seconds()),
+			Why:     "Records wait in Firehose longer than their buffer explains; after 24 hours it gives them up.",
+			Do:      do,
+			Runbook: "delivery-freshness",
+			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Critical,
+		},
+		{
+			Owner: d.construct, Name: "Success", Graph: "Delivery success (share)", Metric: d.metric(metrics+".Success", "Average"),
+			Below: true, Threshold: 1, From: "every delivery should succeed",
+			Why:     "Firehose couldn't deliver to " + where + " and tries again.",
+			Do:      do,
+			Runbook: "delivery-success",
+			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
+		},
+	}
 }
 
 func (d *Delivery) metric(name, statistic string) watch.Metric {

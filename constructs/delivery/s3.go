@@ -1,8 +1,6 @@
 package delivery
 
 import (
-	"fmt"
-
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskinesisfirehose"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
@@ -33,7 +31,7 @@ type S3 struct {
 
 var _ Destination = S3{}
 
-func (s S3) validate(c *spec.Check) {
+func (s S3) validate(_ Props, c *spec.Check) {
 	c.Merge(s.S3Delivery.Validate(""))
 	s.define("").Check(c)
 	if s.Bucket == nil {
@@ -56,19 +54,14 @@ func (s S3) define(policy awscdk.RemovalPolicy) bucket.Props {
 }
 
 func (s S3) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
-	if d.bucket = s.Bucket; d.bucket == nil {
-		d.bucket = bucket.New(d.construct, "Bucket", s.define(d.props.RemovalPolicy))
-	}
-	d.allowBucket()
+	d.place(s)
 	settings := s.WithDefaults()
 	props.ExtendedS3DestinationConfiguration = &awskinesisfirehose.CfnDeliveryStream_ExtendedS3DestinationConfigurationProperty{
-		BucketArn:         d.bucket.BucketArn(),
-		RoleArn:           d.role.RoleArn(),
-		Prefix:            jsii.String(settings.Prefix),
-		ErrorOutputPrefix: jsii.String(settings.ErrorPrefix),
-		BufferingHints: &awskinesisfirehose.CfnDeliveryStream_BufferingHintsProperty{
-			SizeInMBs: jsii.Number(settings.BufferSize), IntervalInSeconds: jsii.Number(settings.BufferInterval.Seconds()),
-		},
+		BucketArn:                d.bucket.BucketArn(),
+		RoleArn:                  d.role.RoleArn(),
+		Prefix:                   jsii.String(settings.Prefix),
+		ErrorOutputPrefix:        jsii.String(settings.ErrorPrefix),
+		BufferingHints:           hints(settings),
 		CompressionFormat:        jsii.String(string(settings.Compression)),
 		EncryptionConfiguration:  d.bucketEncryption(),
 		CloudWatchLoggingOptions: d.logging("S3"),
@@ -77,29 +70,38 @@ func (s S3) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps
 }
 
 func (s S3) signals(d *Delivery) []watch.Signal {
-	interval := s.WithDefaults().BufferInterval
-	if t := d.props.Transform; t != nil {
-		interval += t.Transform.WithDefaults().BufferInterval
+	return d.delivered("DeliveryToS3", "S3", s.WithDefaults().BufferInterval,
+		"Read the delivery's log; check the bucket's policy and key and Firehose's role.")
+}
+
+// place defines the delivery's bucket, unless one was passed, and lets Firehose's
+// role use it.
+func (d *Delivery) place(s S3) {
+	if d.bucket = s.Bucket; d.bucket == nil {
+		d.bucket = bucket.New(d.construct, "Bucket", s.define(d.props.RemovalPolicy))
 	}
-	// Without a buffer, objects still take a while to be written.
-	fresh := max(3*interval.Seconds(), 180)
-	return []watch.Signal{
-		{
-			Owner: d.construct, Name: "Freshness", Graph: "Age of the oldest record not in S3 (s)", Metric: d.metric("DeliveryToS3.DataFreshness", "Maximum"),
-			Threshold: fresh, From: fmt.Sprintf("three times the buffer intervals of %g s in all, at least 180 s", interval.Seconds()),
-			Why:     "Records wait in Firehose longer than their buffer explains; after 24 hours it gives them up.",
-			Do:      "Read the delivery's log; check the bucket's policy and key and Firehose's role.",
-			Runbook: "delivery-freshness",
-			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Critical,
-		},
-		{
-			Owner: d.construct, Name: "Success", Graph: "Delivery success (share)", Metric: d.metric("DeliveryToS3.Success", "Average"),
-			Below: true, Threshold: 1, From: "every delivery should succeed",
-			Why:     "Firehose couldn't write objects to S3 and tries again.",
-			Do:      "Read the delivery's log; check the bucket's policy and key and Firehose's role.",
-			Runbook: "delivery-success",
-			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
-		},
+	d.allowBucket()
+}
+
+// failed is where a destination that isn't S3 leaves what it couldn't deliver, or
+// all source records; place has to come first.
+func (d *Delivery) failed(s S3) *awskinesisfirehose.CfnDeliveryStream_S3DestinationConfigurationProperty {
+	settings := s.WithDefaults()
+	return &awskinesisfirehose.CfnDeliveryStream_S3DestinationConfigurationProperty{
+		BucketArn:                d.bucket.BucketArn(),
+		RoleArn:                  d.role.RoleArn(),
+		Prefix:                   jsii.String(settings.Prefix),
+		ErrorOutputPrefix:        jsii.String(settings.ErrorPrefix),
+		BufferingHints:           hints(settings),
+		CompressionFormat:        jsii.String(string(settings.Compression)),
+		EncryptionConfiguration:  d.bucketEncryption(),
+		CloudWatchLoggingOptions: d.logging("S3"),
+	}
+}
+
+func hints(s spec.S3Delivery) *awskinesisfirehose.CfnDeliveryStream_BufferingHintsProperty {
+	return &awskinesisfirehose.CfnDeliveryStream_BufferingHintsProperty{
+		SizeInMBs: jsii.Number(s.BufferSize), IntervalInSeconds: jsii.Number(s.BufferInterval.Seconds()),
 	}
 }
 
