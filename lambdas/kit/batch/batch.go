@@ -1,0 +1,433 @@
+// Package batch works off the batches that an event source mapping hands to a
+// function, record by record, key by key, or window by window.
+//
+// A handler says what to do with a record; the batch knows what Lambda makes of
+// the answer. Records of one key are worked off in order. What fails is retried
+// from the first failed record on, so that nothing is lost and little is done
+// twice; what can never succeed ([Permanent]) is set aside and doesn't hold up its
+// shard. A panic is its record's failure. Shortly before the function's timeout
+// the batch stops and answers how far it came.
+//
+// The mapping has to expect partial answers (ReportBatchItemFailures), as those of
+// the consumer construct do by default: one that doesn't takes them for success.
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+)
+
+// Options of a handler. The zero value is good.
+type Options struct {
+	// Concurrency is how many keys are in work at once, 1 by default; records of one
+	// key never are.
+	Concurrency int
+	// KeepGoing goes on with the other keys after a failure. They are done again when
+	// the batch is retried, so the handler's effects must bear repeating; but a key
+	// that fails for a while doesn't keep the others from being up to date. By
+	// default nothing is begun that lies behind the first failure.
+	KeepGoing bool
+	// Rejects takes the records that fail for good (Permanent). Without it they fail
+	// like the others and end, after all retries, in the mapping's failure
+	// destination.
+	Rejects Rejects
+	// Log takes one line a batch and one for each failure; nil means slog.Default().
+	// It never gets a record's data.
+	Log *slog.Logger
+}
+
+// Rejects sets records aside, for example in a bucket.
+type Rejects interface {
+	// Write keeps the record. After an error it counts as failed.
+	Write(ctx context.Context, r Rejected) error
+}
+
+// Rejected is a record that is set aside.
+type Rejected struct {
+	EventSourceARN string `json:"eventSourceARN"`
+	// ShardID is the record's shard. An event of a table's stream doesn't name it:
+	// there it is the event's id, which is unique in the stream.
+	ShardID        string `json:"shardId"`
+	SequenceNumber string `json:"sequenceNumber"`
+	PartitionKey   string `json:"partitionKey"`
+	// ApproximateArrivalTimestamp is when the stream took the record.
+	ApproximateArrivalTimestamp time.Time `json:"approximateArrivalTimestamp"`
+	// Reason says what is wrong. It is logged, so it must not quote Data.
+	Reason string `json:"reason"`
+	// Data is the raw payload, base64 in JSON. Of a table's stream it is the change as
+	// JSON.
+	Data []byte `json:"data"`
+}
+
+// Permanent says that a record can never succeed, however often it is retried.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanent{err}
+}
+
+type permanent struct{ error }
+
+func (p *permanent) Unwrap() error { return p.error }
+
+// At says that the i-th record of the slice that a handler got failed with err.
+// Several of them can be joined with errors.Join; records that no At names have
+// succeeded.
+func At(i int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &at{i, err}
+}
+
+type at struct {
+	index int
+	error
+}
+
+func (a *at) Unwrap() error { return a.error }
+
+// Each is a handler that calls f for every record, those of a key in order.
+func Each[R any](s Source[R], f func(ctx context.Context, record R) error, o Options) lambda.Handler {
+	return newHandler(s, o, s.key, true, func(ctx context.Context, records []R) error { return f(ctx, records[0]) })
+}
+
+// Keys is a handler that calls f once for all records of a key in the batch, in
+// order. By is the key, nil for the partition key or the item's key; records of one
+// partition key must have the same. An error that is no [At] fails all of them.
+func Keys[R any](s Source[R], by func(R) string, f func(ctx context.Context, records []R) error, o Options) lambda.Handler {
+	key := s.key
+	if by != nil {
+		key = func(r *R) string { return by(*r) }
+	}
+	return newHandler(s, o, key, false, f)
+}
+
+type handler[R any] struct {
+	Options
+	source Source[R]
+	key    func(*R) string
+	single bool // f takes one record
+	f      func(context.Context, []R) error
+}
+
+func newHandler[R any](s Source[R], o Options, key func(*R) string, single bool, f func(context.Context, []R) error) *handler[R] {
+	return &handler[R]{Options: o, source: s, key: key, single: single, f: f}
+}
+
+// group are the records of a key: those of order[from:to].
+type group struct{ from, to int }
+
+// run is one batch in work.
+type run[R any] struct {
+	*handler[R]
+	log     *slog.Logger
+	records []R   // by group
+	at      []int // their positions in the event
+
+	mu       sync.Mutex
+	lowest   atomic.Int64 // position of the first failure
+	err      error        // what it was
+	failures int
+	rejected int
+}
+
+// Invoke implements [lambda.Handler].
+func (h *handler[R]) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	records, window, err := h.source.read(payload)
+	if err != nil {
+		return nil, err
+	}
+	if !window.Start.IsZero() {
+		return nil, errors.New("batch: the mapping has a tumbling window, whose state this handler would lose: use Windows")
+	}
+	return h.work(ctx, records)
+}
+
+func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
+	ctx, cancel := inTime(ctx)
+	defer cancel()
+	r := &run[R]{handler: h, log: logger(ctx, h.Log)}
+	r.lowest.Store(int64(len(records)))
+	groups := r.group(records)
+	if h.single && h.Concurrency <= 1 {
+		r.inOrder(ctx, records)
+	} else {
+		r.byKey(ctx, groups)
+	}
+
+	first := int(r.lowest.Load())
+	attributes := []any{"records", len(records), "keys", len(groups), "rejected", r.rejected, "failures", r.failures}
+	if len(records) > 0 {
+		attributes = append(attributes, "shardId", h.source.shard(&records[0]),
+			"from", h.source.sequence(&records[0]), "to", h.source.sequence(&records[len(records)-1]))
+	}
+	r.log.InfoContext(ctx, "batch", attributes...)
+	switch {
+	case first == len(records):
+		return []byte(`{"batchItemFailures":[]}`), nil
+	case first == 0:
+		// Lambda retries the whole batch, as it would after a partial answer that names
+		// the first record. But only an error makes it split the batch, at no cost in
+		// retries, until a record that can't get through is alone; and only an error
+		// counts in the function's Errors metric.
+		return nil, fmt.Errorf("the batch has to be retried from its first record (failures: %d): %w", r.failures, r.err)
+	}
+	sequence := h.source.sequence(&records[first])
+	r.log.ErrorContext(ctx, "records failed: the batch is retried from here", "sequenceNumber", sequence, "failures", r.failures, "error", r.err.Error())
+	return []byte(`{"batchItemFailures":[{"itemIdentifier":"` + sequence + `"}]}`), nil
+}
+
+// group sorts the records by key, the keys as they come and each key's records in
+// order.
+func (r *run[R]) group(records []R) []group {
+	numbers := make(map[string]int, 64)
+	of := make([]int, len(records))
+	var groups []group
+	for i := range records {
+		key := r.key(&records[i])
+		n, known := numbers[key]
+		if !known {
+			n = len(groups)
+			numbers[key] = n
+			groups = append(groups, group{})
+		}
+		of[i] = n
+		groups[n].to++
+	}
+	if len(groups) == len(records) || r.single && r.Concurrency <= 1 {
+		// There is nothing to sort.
+		r.records, r.at = records, make([]int, len(records))
+		for i := range records {
+			r.at[i] = i
+		}
+		for n := range groups {
+			groups[n] = group{n, n + 1}
+		}
+		return groups
+	}
+	begin := 0
+	for n := range groups {
+		size := groups[n].to
+		groups[n] = group{begin, begin}
+		begin += size
+	}
+	r.records, r.at = make([]R, len(records)), make([]int, len(records))
+	for i := range records {
+		g := &groups[of[i]]
+		r.records[g.to], r.at[g.to] = records[i], i
+		g.to++
+	}
+	return groups
+}
+
+// inOrder works the records off one after the other, as they came.
+func (r *run[R]) inOrder(ctx context.Context, records []R) {
+	var failed map[string]bool // keys; nothing of theirs is done after a failure
+	for i := range records {
+		if ctx.Err() != nil {
+			r.fail(i, context.Cause(ctx))
+			return
+		}
+		if failed != nil && failed[r.key(&records[i])] || r.one(ctx, i) {
+			continue
+		}
+		if !r.KeepGoing {
+			return
+		}
+		if failed == nil {
+			failed = map[string]bool{}
+		}
+		failed[r.key(&records[i])] = true
+	}
+}
+
+// byKey works the groups off, some at once.
+func (r *run[R]) byKey(ctx context.Context, groups []group) {
+	workers := max(1, min(r.Concurrency, len(groups)))
+	if workers == 1 {
+		for _, g := range groups {
+			r.all(ctx, g)
+		}
+		return
+	}
+	var next atomic.Int64
+	var working sync.WaitGroup
+	for range workers {
+		working.Go(func() {
+			for {
+				n := int(next.Add(1)) - 1
+				if n >= len(groups) {
+					return
+				}
+				r.all(ctx, groups[n])
+			}
+		})
+	}
+	working.Wait()
+}
+
+// all works the records of a key off.
+func (r *run[R]) all(ctx context.Context, g group) {
+	if !r.KeepGoing {
+		// What lies behind the first failure is retried anyway.
+		for g.to > g.from && r.at[g.to-1] > int(r.lowest.Load()) {
+			g.to--
+		}
+	}
+	if g.from == g.to {
+		return
+	}
+	if ctx.Err() != nil {
+		r.fail(r.at[g.from], context.Cause(ctx))
+		return
+	}
+	if !r.single {
+		err := r.call(ctx, r.f, r.records[g.from:g.to])
+		r.settle(ctx, err, g)
+		return
+	}
+	for i := g.from; i < g.to; i++ {
+		if ctx.Err() != nil {
+			r.fail(r.at[i], context.Cause(ctx))
+			return
+		}
+		if !r.one(ctx, i) {
+			return
+		}
+	}
+}
+
+// one works the i-th of r.records off and reports whether it is done with.
+func (r *run[R]) one(ctx context.Context, i int) bool {
+	err := r.call(ctx, r.f, r.records[i:i+1])
+	if err == nil {
+		return true
+	}
+	return r.record(ctx, i, err)
+}
+
+// settle takes in what came of a key's records.
+func (r *run[R]) settle(ctx context.Context, err error, g group) {
+	if err == nil {
+		return
+	}
+	named, others := split(err)
+	for _, a := range named {
+		if a.index < 0 || a.index >= g.to-g.from {
+			others = errors.Join(others, fmt.Errorf("batch.At(%d, …) of %d records: %v", a.index, g.to-g.from, a.error)) // %v: nothing is set aside for it
+			continue
+		}
+		r.record(ctx, g.from+a.index, a.error)
+	}
+	if others == nil {
+		return
+	}
+	if !isPermanent(others) || r.Rejects == nil {
+		r.fail(r.at[g.from], others)
+		return
+	}
+	for i := g.from; i < g.to; i++ {
+		r.record(ctx, i, others)
+	}
+}
+
+// record deals with a failed record and reports whether it is done with.
+func (r *run[R]) record(ctx context.Context, i int, err error) bool {
+	if r.Rejects != nil && isPermanent(err) {
+		rejected := r.source.rejected(&r.records[i])
+		rejected.Reason = err.Error()
+		problem := r.Rejects.Write(ctx, rejected)
+		if problem == nil {
+			r.mu.Lock()
+			r.rejected++
+			r.mu.Unlock()
+			return true
+		}
+		err = errors.Join(problem, err)
+	}
+	r.fail(r.at[i], err)
+	return false
+}
+
+// fail notes that everything from a position on has to be retried.
+func (r *run[R]) fail(position int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures++
+	if int64(position) < r.lowest.Load() {
+		r.lowest.Store(int64(position))
+		r.err = err
+	}
+}
+
+// call calls f; a panic is an error.
+func (r *run[R]) call(ctx context.Context, f func(context.Context, []R) error, records []R) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			var sequence string
+			if len(records) > 0 {
+				sequence = r.source.sequence(&records[0])
+			}
+			r.log.ErrorContext(ctx, "the handler panicked", "panic", fmt.Sprint(p), "sequenceNumber", sequence, "stack", string(debug.Stack()))
+			err = fmt.Errorf("the handler panicked: %v", p)
+		}
+	}()
+	return f(ctx, records)
+}
+
+// split takes the errors that name a record out of a joined one.
+func split(err error) (named []*at, others error) {
+	switch e := err.(type) { //nolint:errorlint // only At and Join themselves count
+	case *at:
+		return []*at{e}, nil
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			n, o := split(inner)
+			named, others = append(named, n...), errors.Join(others, o)
+		}
+		return named, others
+	}
+	return nil, err
+}
+
+func isPermanent(err error) bool {
+	var p *permanent
+	return errors.As(err, &p)
+}
+
+// errOutOfTime is why a batch stops before it is worked off.
+var errOutOfTime = errors.New("the function's time is nearly over")
+
+// inTime ends shortly before the deadline of ctx (a tenth of the time left, at
+// most 1 s), so that the function can still answer how far it came: killed at the
+// deadline, it would have to do the whole batch again.
+func inTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	margin := min(time.Second, time.Until(deadline)/10)
+	return context.WithDeadlineCause(ctx, deadline.Add(-margin), errOutOfTime)
+}
+
+// logger adds the request's id.
+func logger(ctx context.Context, log *slog.Logger) *slog.Logger {
+	if log == nil {
+		log = slog.Default()
+	}
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		log = log.With("requestId", lc.AwsRequestID)
+	}
+	return log
+}
