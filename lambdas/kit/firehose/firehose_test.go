@@ -1,0 +1,262 @@
+package firehose_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+	"pgregory.net/rapid"
+
+	"github.com/millrace/millrace/lambdas/kit/firehose"
+	"github.com/millrace/millrace/lambdas/kit/producer"
+)
+
+// payload is Firehose's event, in the types of Lambda's own library.
+func payload(data ...string) []byte {
+	in := events.KinesisFirehoseEvent{InvocationID: "i", DeliveryStreamArn: "arn:d", Region: "us-east-1"}
+	for i, d := range data {
+		in.Records = append(in.Records, events.KinesisFirehoseEventRecord{
+			RecordID: fmt.Sprintf("id-%d", i), Data: []byte(d), ApproximateArrivalTimestamp: events.MilliSecondsEpochTime{Time: time.UnixMilli(1767225600500)},
+			KinesisFirehoseRecordMetadata: events.KinesisFirehoseRecordMetadata{ShardID: "shardId-7", PartitionKey: "k" + d[:min(3, len(d))], SequenceNumber: "49"},
+		})
+	}
+	text, err := json.Marshal(in)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+func read(t interface{ Fatalf(string, ...any) }, text []byte) []events.KinesisFirehoseResponseRecord {
+	var out events.KinesisFirehoseResponse
+	if err := json.Unmarshal(text, &out); err != nil {
+		t.Fatalf("the answer is %s: %v", text, err)
+	}
+	return out.Records
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// upper does what the data asks for.
+func upper(_ context.Context, r firehose.Record) (firehose.Answer, error) {
+	switch string(r.Data) {
+	case "drop":
+		return firehose.Drop(), nil
+	case "fail":
+		return firehose.Answer{}, errors.New("not a record")
+	case "panic":
+		panic("index out of range")
+	case "nothing":
+		return firehose.Answer{}, nil
+	case "keys":
+		return firehose.Ok([]byte("KEYS")).Partition(map[string]string{"race": "monza"}), nil
+	case "table":
+		return firehose.Ok([]byte("TABLE")).Table("db", "t", "delete"), nil
+	}
+	return firehose.Ok(bytes.ToUpper(r.Data)), nil
+}
+
+func TestEveryRecordIsAnsweredOnceInOrder(t *testing.T) {
+	failed := 0
+	h := firehose.Transform(upper, firehose.Options{Log: quiet, Failed: func(_ context.Context, n int) { failed = n }})
+	text, err := h.Invoke(t.Context(), payload("a", "drop", "fail", "panic", "nothing", "keys", "table", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for i, r := range read(t, text) {
+		if r.RecordID != fmt.Sprintf("id-%d", i) {
+			t.Errorf("answer %d is for %s", i, r.RecordID)
+		}
+		got = append(got, r.Result+":"+string(r.Data))
+	}
+	if want := "Ok:A Dropped: ProcessingFailed:fail ProcessingFailed:panic ProcessingFailed:nothing Ok:KEYS Ok:TABLE Ok:"; strings.Join(got, " ") != want {
+		t.Errorf("the answers are %q, want %q", got, want)
+	}
+	if failed != 3 {
+		t.Errorf("%d failed, want 3", failed)
+	}
+	for _, want := range []string{`"metadata":{"partitionKeys":{"race":"monza"}}}`, `"metadata":{"otfMetadata":{"destinationDatabaseName":"db","destinationTableName":"t","operation":"delete"}}}`} {
+		if !bytes.Contains(text, []byte(want)) {
+			t.Errorf("the answer lacks %s: %s", want, text)
+		}
+	}
+	if n := bytes.Count(text, []byte("metadata")); n != 2 {
+		t.Errorf("%d records have metadata, want the two that asked for it", n)
+	}
+}
+
+func TestWhatARecordCarries(t *testing.T) {
+	var got firehose.Record
+	h := firehose.Transform(func(_ context.Context, r firehose.Record) (firehose.Answer, error) {
+		got = r
+		return firehose.Drop(), nil
+	}, firehose.Options{Log: quiet})
+	if _, err := h.Invoke(t.Context(), payload("x")); err != nil {
+		t.Fatal(err)
+	}
+	if got.ID != "id-0" || !got.Arrival.Equal(time.UnixMilli(1767225600500)) || got.Kinesis == nil || got.Kinesis.ShardID != "shardId-7" || got.Kinesis.PartitionKey != "kx" {
+		t.Errorf("the record is %+v", got)
+	}
+}
+
+func TestWhatIsNoEventFailsTheInvocation(t *testing.T) {
+	h := firehose.Transform(upper, firehose.Options{Log: quiet})
+	for _, text := range []string{"", "{", `{"records":[{"data":"eA=="}]}`, `{"records":[{"recordId":"1","data":"%"}]}`} {
+		if out, err := h.Invoke(t.Context(), []byte(text)); err == nil {
+			t.Errorf("%q is answered %s", text, out)
+		}
+	}
+	if out, err := h.Invoke(t.Context(), []byte(`{"records":[]}`)); err != nil || string(out) != `{"records":[]}` {
+		t.Errorf("no records: %s, %v", out, err)
+	}
+}
+
+// stream is a Kinesis stream that takes everything, or nothing.
+type stream struct {
+	records []string
+	err     error
+}
+
+func (s *stream) PutRecords(_ context.Context, in *kinesis.PutRecordsInput, _ ...func(*kinesis.Options)) (*kinesis.PutRecordsOutput, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	out := &kinesis.PutRecordsOutput{FailedRecordCount: aws.Int32(0)}
+	for _, r := range in.Records {
+		s.records = append(s.records, *r.PartitionKey+"="+string(r.Data))
+		out.Records = append(out.Records, types.PutRecordsResultEntry{SequenceNumber: aws.String("1"), ShardId: aws.String("s")})
+	}
+	return out, nil
+}
+
+func TestAnAnswerThatWouldBeTooLarge(t *testing.T) {
+	for name, test := range map[string]struct {
+		reingest bool
+		broken   error
+		want     string // results
+		again    int
+	}{
+		"the rest fails, and Firehose keeps its payload": {want: "Ok ProcessingFailed ProcessingFailed"},
+		"the rest comes again":                           {reingest: true, want: "Ok Dropped Dropped", again: 2},
+		"the rest can't be put back":                     {reingest: true, broken: errors.New("throttled"), want: "error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &stream{err: test.broken}
+			o := firehose.Options{Log: quiet}.WithLimit(1000)
+			if test.reingest {
+				p, err := producer.New(s, "telemetry", producer.Options{Attempts: 1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.Reingest = firehose.ToStream(p)
+			}
+			big := strings.Repeat("x", 400)
+			text, err := firehose.Transform(upper, o).Invoke(t.Context(), payload(big, big, big))
+			var results []string
+			if err != nil {
+				results = []string{"error"}
+			} else {
+				for _, r := range read(t, text) {
+					results = append(results, r.Result)
+				}
+			}
+			if got := strings.Join(results, " "); got != test.want || len(s.records) != test.again {
+				t.Errorf("the answers are %s and %d records come again, want %s and %d (%v)", got, len(s.records), test.want, test.again, err)
+			}
+			for _, r := range s.records {
+				if r != "kxxx="+big {
+					t.Errorf("put back is %.20q", r)
+				}
+			}
+		})
+	}
+}
+
+// Whatever the records and the limit: each id is answered once, in order, within
+// the limit, and nothing is answered Ok with other data than f's.
+func TestNoAnswerOutgrowsItsLimit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		data := rapid.SliceOfN(rapid.SampledFrom([]string{"", "a", "drop", "fail", "keys", "table", strings.Repeat("y", 300), strings.Repeat("z", 3000)}), 0, 30).Draw(t, "data")
+		least := 50 + 80*len(data) // the records' envelopes alone
+		limit := rapid.IntRange(least, least+8000).Draw(t, "limit")
+		text, err := firehose.Transform(upper, firehose.Options{Log: quiet}.WithLimit(limit)).Invoke(context.Background(), payload(data...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(text) > limit {
+			t.Fatalf("the answer has %d bytes, its limit is %d", len(text), limit)
+		}
+		out := read(t, text)
+		if len(out) != len(data) {
+			t.Fatalf("%d answers for %d records", len(out), len(data))
+		}
+		for i, r := range out {
+			if r.RecordID != fmt.Sprintf("id-%d", i) || r.Result == "Ok" && string(r.Data) != strings.ToUpper(data[i]) || (r.Result == "Dropped") != (data[i] == "drop") {
+				t.Fatalf("record %d, %.20q, is answered %s %s %.20q", i, data[i], r.RecordID, r.Result, r.Data)
+			}
+		}
+	})
+}
+
+func zipped(text string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write([]byte(text))
+	_ = w.Close()
+	return b.String()
+}
+
+func TestCloudWatchLogsAreUnpacked(t *testing.T) {
+	const message = `{"messageType":%q,"owner":"123456789012","logGroup":"g","logStream":"s","subscriptionFilters":["f"],"logEvents":[{"id":"1","timestamp":1767225600500,"message":"one"},{"id":"2","timestamp":1767225600501,"message":"%s"}]}`
+	h := firehose.Logs(func(ctx context.Context, e firehose.LogEvent) (firehose.Answer, error) {
+		if e.Owner != "123456789012" || e.LogGroup != "g" || e.LogStream != "s" || len(e.SubscriptionFilters) != 1 || e.Time.UnixMilli() < 1767225600500 {
+			t.Errorf("the event is %+v", e)
+		}
+		return upper(ctx, firehose.Record{Data: []byte(e.Message)})
+	}, firehose.Options{Log: quiet})
+	data := func(kind, second string) string { return zipped(fmt.Sprintf(message, kind, second)) }
+	text, err := h.Invoke(t.Context(), payload(
+		data("DATA_MESSAGE", "two"), data("DATA_MESSAGE", "drop"), data("DATA_MESSAGE", "fail"), data("CONTROL_MESSAGE", "x"),
+		data("OTHER", "x"), "plain", zipped("{"), zipped(strings.Repeat(" ", 65<<20)),
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range read(t, text) {
+		if r.Result == "Ok" {
+			r.Result += ":" + string(r.Data)
+		}
+		got = append(got, r.Result)
+	}
+	const failed = " ProcessingFailed"
+	if want := "Ok:ONETWO Ok:ONE" + failed + " Dropped" + failed + failed + failed + failed; strings.Join(got, " ") != want {
+		t.Errorf("the answers are %q, want %q", got, want)
+	}
+}
+
+func ExampleTransform() {
+	handler := firehose.Transform(func(_ context.Context, r firehose.Record) (firehose.Answer, error) {
+		var order struct{ Country string }
+		if err := json.Unmarshal(r.Data, &order); err != nil {
+			return firehose.Answer{}, err // under the error prefix, with its payload
+		}
+		return firehose.Ok(append(r.Data, '\n')).Partition(map[string]string{"country": order.Country}), nil
+	}, firehose.Options{Log: quiet})
+
+	answer, err := handler.Invoke(context.Background(), payload(`{"Country":"fr"}`))
+	fmt.Println(string(answer), err)
+	// Output: {"records":[{"recordId":"id-0","result":"Ok","data":"eyJDb3VudHJ5IjoiZnIifQo=","metadata":{"partitionKeys":{"country":"fr"}}}]} <nil>
+}
