@@ -1,6 +1,7 @@
 // Package reject sets records aside that a function can never process, so that
 // they neither block their shard nor get lost: each becomes a document in the
-// failure bucket, a count in CloudWatch and a line in the log.
+// failure bucket or a message in a queue, a count in CloudWatch and a line in the
+// log.
 package reject
 
 import (
@@ -8,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/millrace/millrace/lambdas/kit/batch"
 	"github.com/millrace/millrace/lambdas/kit/emf"
 )
 
@@ -26,19 +29,8 @@ const Prefix = "rejected/"
 
 // Document is a rejected record as it stands in the failure bucket.
 type Document struct {
-	Function       string `json:"function"`
-	EventSourceARN string `json:"eventSourceARN"`
-	// ShardID is the record's shard. An event of a table's stream doesn't name
-	// it: there it is the event's id, which is unique in the stream.
-	ShardID        string `json:"shardId"`
-	SequenceNumber string `json:"sequenceNumber"`
-	PartitionKey   string `json:"partitionKey"`
-	// ApproximateArrivalTimestamp is when the stream took the record.
-	ApproximateArrivalTimestamp time.Time `json:"approximateArrivalTimestamp"`
-	// Reason says what is wrong. It is logged, so it must not quote Data.
-	Reason string `json:"reason"`
-	// Data is the raw payload, base64 in the document.
-	Data []byte `json:"data"`
+	Function string `json:"function"`
+	batch.Rejected
 }
 
 // Key is the document's key in the failure bucket. It depends only on where the
@@ -62,7 +54,23 @@ func NewS3(cfg aws.Config, getenv func(string) string) *s3.Client {
 	})
 }
 
-// Writer rejects the records of one function. It is safe for concurrent use.
+// FromEnvironment is the writer of a function of the consumer construct: to the
+// bucket FAILURE_BUCKET, through getenv (os.Getenv). The error names every variable
+// that is missing.
+func FromEnvironment(cfg aws.Config, getenv func(string) string) (*Writer, error) {
+	w := &Writer{Client: NewS3(cfg, getenv), Bucket: getenv("FAILURE_BUCKET"), Function: getenv("AWS_LAMBDA_FUNCTION_NAME")}
+	var missing []error
+	if w.Bucket == "" {
+		missing = append(missing, errors.New("environment variable FAILURE_BUCKET is not set"))
+	}
+	if w.Function == "" {
+		missing = append(missing, errors.New("environment variable AWS_LAMBDA_FUNCTION_NAME is not set"))
+	}
+	return w, errors.Join(missing...)
+}
+
+// Writer rejects the records of one function into a bucket. It is safe for
+// concurrent use.
 type Writer struct {
 	// Client, Bucket and Function are required: the failure bucket and the name
 	// of the function.
@@ -80,10 +88,11 @@ type Writer struct {
 	mu sync.Mutex
 }
 
-// Write stores the document, with Function filled in. After an error the record
-// isn't set aside and must be reported as failed.
-func (w *Writer) Write(ctx context.Context, d Document) error {
-	d.Function = w.Function
+var _ batch.Rejects = (*Writer)(nil)
+
+// Write stores the record as a [Document].
+func (w *Writer) Write(ctx context.Context, r batch.Rejected) error {
+	d := Document{Function: w.Function, Rejected: r}
 	key := d.Key()
 	body, err := json.Marshal(d)
 	if err != nil {
@@ -98,27 +107,34 @@ func (w *Writer) Write(ctx context.Context, d Document) error {
 	if err != nil {
 		return fmt.Errorf("reject: put s3://%s/%s: %w", w.Bucket, key, err)
 	}
-	w.count()
-	cmp.Or(w.Log, slog.Default()).LogAttrs(
+	told{w.Metrics, w.Log, w.Now, &w.mu}.tell(ctx, d, slog.String("object", "s3://"+w.Bucket+"/"+key))
+	return nil
+}
+
+// told is where a rejected record is told of.
+type told struct {
+	metrics io.Writer
+	log     *slog.Logger
+	now     func() time.Time
+	mu      *sync.Mutex // whole lines only
+}
+
+func (t told) tell(ctx context.Context, d Document, where slog.Attr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.now == nil {
+		t.now = time.Now
+	}
+	if t.metrics == nil {
+		t.metrics = os.Stdout
+	}
+	emf.Count(t.metrics, t.now(), d.Function, emf.RejectedRecords, 1)
+	cmp.Or(t.log, slog.Default()).LogAttrs(
 		ctx, slog.LevelError, "record rejected",
 		slog.String("eventSourceARN", d.EventSourceARN),
 		slog.String("shardId", d.ShardID),
 		slog.String("sequenceNumber", d.SequenceNumber),
 		slog.String("reason", d.Reason),
-		slog.String("object", "s3://"+w.Bucket+"/"+key),
+		where,
 	)
-	return nil
-}
-
-func (w *Writer) count() {
-	w.mu.Lock() // whole lines only
-	defer w.mu.Unlock()
-	now, metrics := w.Now, w.Metrics
-	if now == nil {
-		now = time.Now
-	}
-	if metrics == nil {
-		metrics = os.Stdout
-	}
-	emf.Count(metrics, now(), w.Function, emf.RejectedRecords, 1)
 }

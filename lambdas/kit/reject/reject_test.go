@@ -13,8 +13,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/millrace/millrace/lambdas/kit/batch"
 	"github.com/millrace/millrace/lambdas/kit/reject"
 )
 
@@ -32,7 +34,7 @@ func (b *bucket) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*
 	return &s3.PutObjectOutput{}, err
 }
 
-var document = reject.Document{
+var rejected = batch.Rejected{
 	EventSourceARN: "arn:aws:kinesis:us-east-1:000000000000:stream/telemetry",
 	ShardID:        "shardId-000000000003", SequenceNumber: "49656", PartitionKey: "monza/r-0007",
 	ApproximateArrivalTimestamp: time.Date(2026, 11, 21, 10, 0, 0, 123e6, time.UTC),
@@ -48,7 +50,7 @@ func TestRejectedRecordsAreStoredCountedAndLogged(t *testing.T) {
 		Now: func() time.Time { return time.UnixMilli(1) },
 	}
 	for range 2 { // a replay overwrites
-		if err := w.Write(t.Context(), document); err != nil {
+		if err := w.Write(t.Context(), rejected); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -59,8 +61,7 @@ func TestRejectedRecordsAreStoredCountedAndLogged(t *testing.T) {
 	if err := json.Unmarshal(b.objects["s3://failures/rejected/standings/shardId-000000000003/49656.json"], &got); err != nil {
 		t.Fatal(err)
 	}
-	want := document
-	want.Function = "standings"
+	want := reject.Document{Function: "standings", Rejected: rejected}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -81,7 +82,7 @@ func TestAFailedWriteIsReportedAndNotCounted(t *testing.T) {
 	denied := errors.New("access denied")
 	var metrics bytes.Buffer
 	w := &reject.Writer{Client: &bucket{err: denied}, Bucket: "failures", Function: "standings", Metrics: &metrics}
-	if err := w.Write(t.Context(), document); !errors.Is(err, denied) || !strings.Contains(err.Error(), "s3://failures/rejected/standings/") {
+	if err := w.Write(t.Context(), rejected); !errors.Is(err, denied) || !strings.Contains(err.Error(), "s3://failures/rejected/standings/") {
 		t.Errorf("got %v", err)
 	}
 	if metrics.Len() > 0 {
@@ -90,7 +91,7 @@ func TestAFailedWriteIsReportedAndNotCounted(t *testing.T) {
 }
 
 func TestDocumentsHaveTheFieldsTheyAreReadBy(t *testing.T) {
-	body, err := json.Marshal(document)
+	body, err := json.Marshal(reject.Document{Rejected: rejected})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,5 +109,46 @@ func TestBucketsAreAddressedByPathAtAnEndpoint(t *testing.T) {
 		if client.Options().UsePathStyle != want {
 			t.Errorf("endpoint %q: path style %v", endpoint, client.Options().UsePathStyle)
 		}
+	}
+}
+
+type queue struct {
+	bodies []string
+	err    error
+}
+
+func (q *queue) SendMessage(_ context.Context, in *sqs.SendMessageInput, _ ...func(*sqs.Options)) (*sqs.SendMessageOutput, error) {
+	if q.err == nil {
+		q.bodies = append(q.bodies, aws.ToString(in.QueueUrl)+" "+aws.ToString(in.MessageBody))
+	}
+	return &sqs.SendMessageOutput{}, q.err
+}
+
+func TestAQueueTakesWhatABucketDoes(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	q := &queue{}
+	w := &reject.Queue{Client: q, URL: "https://queue", Function: "standings", Metrics: io.Discard, Log: quiet}
+	if err := w.Write(t.Context(), rejected); err != nil {
+		t.Fatal(err)
+	}
+	body, ok := strings.CutPrefix(q.bodies[0], "https://queue ")
+	var got reject.Document
+	if err := json.Unmarshal([]byte(body), &got); err != nil || !ok {
+		t.Fatalf("%v: %s", err, q.bodies[0])
+	}
+	if diff := cmp.Diff(reject.Document{Function: "standings", Rejected: rejected}, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	large := rejected
+	large.Data = make([]byte, 800_000)
+	if err := w.Write(t.Context(), large); err == nil || !strings.Contains(err.Error(), "1048576") {
+		t.Errorf("a record beyond a message: %v", err)
+	}
+	q.err = errors.New("access denied")
+	if err := w.Write(t.Context(), rejected); !errors.Is(err, q.err) {
+		t.Errorf("a queue that can't be reached: %v", err)
+	}
+	if len(q.bodies) != 1 {
+		t.Errorf("%d messages", len(q.bodies))
 	}
 }
