@@ -113,10 +113,23 @@ golden: install ## Write the goldens anew; read their diff before you commit it
 	cd examples && go test ./orders -update
 	@git --no-pager diff --stat -- tests/synth/testdata examples
 
+.PHONY: kpl-vectors
+kpl-vectors: ## Ask the packages of others how they aggregate records for Kinesis, and write their answers
+	@for tool in java mvn npm $(PYTHON); do command -v $$tool >/dev/null || { echo "kpl-vectors needs $$tool" >&2; exit 1; }; done
+	@rm -rf build/kpl && mkdir -p build/kpl/npm
+	$(PYTHON) -m venv build/kpl/python
+	build/kpl/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/kpl/requirements.txt
+	cp tests/kpl/package.json tests/kpl/package-lock.json build/kpl/npm
+	cd build/kpl/npm && npm ci --no-fund --no-audit --loglevel=error
+	for of in kcl aggregator; do \
+	  mvn -q -B -f tests/kpl/$$of dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/build/kpl/$$of; done
+	go test -count=1 ./lambdas/kit/kpl -run 'TestAggregatorMakesTheseBytes|TestAnswersAreWhatTheReferencesSay' -update
+	@git --no-pager diff --stat -- lambdas/kit/kpl/testdata
+
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
 	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
-	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzAggregated; do \
+	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix lambdas/kit/kpl:FuzzSplit; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
 
 .PHONY: sim
