@@ -131,6 +131,7 @@ fuzz: ## Fuzz the decoders, a minute each
 	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
 	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix lambdas/kit/kpl:FuzzSplit; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
+	cd tests/bench/kpl && go test -run '^$$' -fuzz FuzzSplitAsProtobuf -fuzztime 1m
 
 .PHONY: sim
 sim: ## A thousand simulated runs of the handlers, each with other faults (SEEDS=…)
@@ -145,6 +146,11 @@ synth: install ## Synthesize the stack and the example below build, the CDK's wa
 .PHONY: bench
 bench: install ## Benchmarks
 	CDK_VALIDATION=false go test ./tests/synth -run '^$$' -bench .
+
+.PHONY: bench-kpl
+bench-kpl: ## De-aggregation beside the Go module of awslabs: the same results, and how long they take
+	cd tests/bench/kpl && go vet ./... && go tool -modfile=../../../tools/go.mod staticcheck ./... && go mod tidy -diff
+	cd tests/bench/kpl && go test -bench . ./...
 
 .PHONY: bench-synth
 bench-synth: install ## Time a synthesis beside an empty app's and TypeScript's (ARGS='-n 5'; takes minutes)

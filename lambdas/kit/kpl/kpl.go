@@ -68,68 +68,63 @@ func Split(data []byte, dst []Record) ([]Record, bool) {
 	if checksum(message) != [md5.Size]byte(data[end:]) {
 		return dst, false
 	}
-	// Protobuf lets fields stand in any order, so the tables first.
+	// Protobuf lets fields stand in any order: records wait until both tables are
+	// there.
 	keys, hashKeys := make([][]byte, 0, 128), make([][]byte, 0, 128)
-	for rest := message; len(rest) > 0; {
-		var f field
-		var ok bool
-		if f, rest, ok = next(rest, maxDepth); !ok {
+	all := dst
+	for len(message) > 0 {
+		f, rest, ok := next(message, maxDepth)
+		if !ok {
 			return dst, false
 		}
-		switch f.tag {
+		switch message = rest; f.tag {
 		case keyTable:
 			keys = append(keys, f.value)
 		case hashKeyTable:
 			hashKeys = append(hashKeys, f.value)
+		case records:
+			all = append(all, Record{Data: f.value, Sub: len(all) - len(dst)})
 		}
 	}
-	all := dst
-	for rest := message; len(rest) > 0; {
-		var f field
-		if f, rest, _ = next(rest, maxDepth); f.tag != records {
-			continue
-		}
-		r, ok := parse(f.value, keys, hashKeys)
-		if !ok {
+	for i := len(dst); i < len(all); i++ {
+		if !all[i].parse(keys, hashKeys) {
 			return dst, false
 		}
-		r.Sub = len(all) - len(dst)
-		all = append(all, r)
 	}
 	return all, true
 }
 
-// parse reads one record of the message. Of a field that is there twice the last
-// one counts, as everywhere in protobuf.
-func parse(message []byte, keys, hashKeys [][]byte) (r Record, ok bool) {
-	key, hashKey := ^uint64(0), ^uint64(0)
-	hashed, whole := false, false
-	for len(message) > 0 {
-		var f field
-		if f, message, ok = next(message, maxDepth-1); !ok {
-			return r, false
+// parse reads a record from the message that is its data so far. Of a field that
+// is there twice the last one counts, as everywhere in protobuf.
+func (r *Record) parse(keys, hashKeys [][]byte) bool {
+	var key, hashKey uint64
+	var keyed, hashed, whole bool
+	for message := r.Data; len(message) > 0; {
+		f, rest, ok := next(message, maxDepth-1)
+		if !ok {
+			return false
 		}
-		switch f.tag {
+		switch message = rest; f.tag {
 		case keyIndex:
-			key = f.number
+			key, keyed = f.number, true
 		case hashKeyIndex:
 			hashKey, hashed = f.number, true
 		case recordData:
 			r.Data, whole = f.value, true
 		case recordTags:
 			if !isTag(f.value) {
-				return r, false
+				return false
 			}
 		}
 	}
-	if !whole || key >= uint64(len(keys)) || hashed && hashKey >= uint64(len(hashKeys)) {
-		return r, false
+	if !whole || !keyed || key >= uint64(len(keys)) || hashed && hashKey >= uint64(len(hashKeys)) {
+		return false
 	}
 	r.PartitionKey = keys[key]
 	if hashed {
 		r.ExplicitHashKey = hashKeys[hashKey]
 	}
-	return r, true
+	return true
 }
 
 // isTag says if a message is a record's tag, of which only the key is required.

@@ -95,6 +95,13 @@ func skipGroup(message []byte, end uint32, depth int) (rest []byte, ok bool) {
 
 // uvarint reads a number of up to 10 bytes and drops the bits beyond 64.
 func uvarint(b []byte) (v uint64, rest []byte, ok bool) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), b[1:], true
+	}
+	return longUvarint(b)
+}
+
+func longUvarint(b []byte) (v uint64, rest []byte, ok bool) {
 	for i := range min(len(b), 10) {
 		v |= uint64(b[i]&0x7f) << (7 * i)
 		if b[i] < 0x80 {
