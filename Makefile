@@ -66,6 +66,7 @@ test: lint unit examples e2e ## Everything: lint, unit tests, goldens, import ru
 unit: install ## Unit tests, goldens and import rules; no emulator
 	@# The CDK's own rules take most of a synthesis; make synth applies them, strictly.
 	CDK_VALIDATION=false go test $(NOT_E2E)
+	cd tests/bench/kpl && go test ./...
 
 .PHONY: examples
 examples: install synth ## The example app: vet, tests, and its functions out of a module cache
@@ -121,7 +122,7 @@ kpl-vectors: ## Ask the packages of others how they aggregate records for Kinesi
 	build/kpl/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/kpl/requirements.txt
 	cp tests/kpl/package.json tests/kpl/package-lock.json build/kpl/npm
 	cd build/kpl/npm && npm ci --no-fund --no-audit --loglevel=error
-	for of in kcl aggregator; do \
+	for of in kcl aggregator producer; do \
 	  mvn -q -B -f tests/kpl/$$of dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/build/kpl/$$of; done
 	go test -count=1 ./lambdas/kit/kpl -run 'TestAggregatorMakesTheseBytes|TestAnswersAreWhatTheReferencesSay' -update
 	@git --no-pager diff --stat -- lambdas/kit/kpl/testdata
