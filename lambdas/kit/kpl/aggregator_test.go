@@ -119,6 +119,21 @@ func TestALargeRecordGoesAlone(t *testing.T) {
 	}
 }
 
+func TestShardsAreCopied(t *testing.T) {
+	shards := []kpl.HashRange{hashRange(t, "0", "9"), hashRange(t, "10", "19")}
+	a, err := kpl.NewAggregator(kpl.Options{Shards: shards})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shards[0], shards[1] = shards[1], shards[0]
+	if _, err := a.Add("key", "12", nil); err != nil {
+		t.Fatal(err)
+	}
+	if all := a.Flush(); len(all) != 1 || all[0].Shard != 1 {
+		t.Errorf("got %+v", all)
+	}
+}
+
 func TestAddCopies(t *testing.T) {
 	a, err := kpl.NewAggregator(kpl.Options{})
 	if err != nil {
