@@ -66,6 +66,7 @@ test: lint unit examples e2e ## Everything: lint, unit tests, goldens, import ru
 unit: install ## Unit tests, goldens and import rules; no emulator
 	@# The CDK's own rules take most of a synthesis; make synth applies them, strictly.
 	CDK_VALIDATION=false go test $(NOT_E2E)
+	cd tests/bench/kpl && go test ./...
 
 .PHONY: examples
 examples: install synth ## The example app: vet, tests, and its functions out of a module cache
@@ -113,11 +114,25 @@ golden: install ## Write the goldens anew; read their diff before you commit it
 	cd examples && go test ./orders -update
 	@git --no-pager diff --stat -- tests/synth/testdata examples
 
+.PHONY: kpl-vectors
+kpl-vectors: ## Ask the packages of others how they aggregate records for Kinesis, and write their answers
+	@for tool in java mvn npm $(PYTHON); do command -v $$tool >/dev/null || { echo "kpl-vectors needs $$tool" >&2; exit 1; }; done
+	@rm -rf build/kpl && mkdir -p build/kpl/npm
+	$(PYTHON) -m venv build/kpl/python
+	build/kpl/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/kpl/requirements.txt
+	cp tests/kpl/package.json tests/kpl/package-lock.json build/kpl/npm
+	cd build/kpl/npm && npm ci --no-fund --no-audit --loglevel=error
+	for of in kcl aggregator producer; do \
+	  mvn -q -B -f tests/kpl/$$of dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/build/kpl/$$of; done
+	go test -count=1 ./lambdas/kit/kpl -run 'TestAggregatorMakesTheseBytes|TestAnswersAreWhatTheReferencesSay' -update
+	@git --no-pager diff --stat -- lambdas/kit/kpl/testdata
+
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
 	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
-	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzAggregated; do \
+	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix lambdas/kit/kpl:FuzzSplit; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
+	cd tests/bench/kpl && go test -run '^$$' -fuzz FuzzSplitAsProtobuf -fuzztime 1m
 
 .PHONY: sim
 sim: ## A thousand simulated runs of the handlers, each with other faults (SEEDS=…)
@@ -132,6 +147,11 @@ synth: install ## Synthesize the stack and the example below build, the CDK's wa
 .PHONY: bench
 bench: install ## Benchmarks
 	CDK_VALIDATION=false go test ./tests/synth -run '^$$' -bench .
+
+.PHONY: bench-kpl
+bench-kpl: ## De-aggregation beside the Go module of awslabs: the same results, and how long they take
+	cd tests/bench/kpl && go vet ./... && go tool -modfile=../../../tools/go.mod staticcheck ./... && go mod tidy -diff
+	cd tests/bench/kpl && go test -bench . ./...
 
 .PHONY: bench-synth
 bench-synth: install ## Time a synthesis beside an empty app's and TypeScript's (ARGS='-n 5'; takes minutes)
