@@ -38,7 +38,9 @@ type Settings struct {
 	Kind        Kind
 	SourceARN   string
 	FunctionARN string
-	Region      string
+	// RoleARN of the function: a Kinesis event's invokeIdentityArn; empty leaves it out.
+	RoleARN string
+	Region  string
 
 	Start Position
 	// BatchSize 1 to 10,000; Window 0 to 300 s.
