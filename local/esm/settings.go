@@ -86,8 +86,11 @@ func (s *Settings) Validate() error {
 	switch s.Start.Type {
 	case "TRIM_HORIZON", "LATEST":
 	case "AT_TIMESTAMP":
-		if s.Kind == DynamoDB {
+		switch {
+		case s.Kind == DynamoDB:
 			problems = append(problems, errors.New("StartingPosition is AT_TIMESTAMP, which DynamoDB streams don't have"))
+		case s.Start.Time.IsZero():
+			problems = append(problems, errors.New("StartingPosition is AT_TIMESTAMP, but there is no StartingPositionTimestamp"))
 		}
 	default:
 		problems = append(problems, fmt.Errorf("StartingPosition is %q, but Lambda takes TRIM_HORIZON, LATEST and AT_TIMESTAMP", s.Start.Type))

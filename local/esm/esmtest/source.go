@@ -58,8 +58,15 @@ func newShards(e *env) {
 func asPut(e *env) {
 	type record struct{ key, data string }
 	puts := []record{
-		{"k", "a"}, {"k", "\x00"}, {"k", "\xff\xfe not UTF-8"}, {"k", `{"json": true}`}, {"naïve ключ", "b"},
-		{strings.Repeat("k", 256), "c"}, {`with "quotes" \ and / <angles> &`, "d"}, {"k", strings.Repeat("large", 20_000)}, {"k", ""},
+		{"k", "a"},
+		{"k", "\x00"},
+		{"k", "\xff\xfe not UTF-8"},
+		{"k", `{"json": true}`},
+		{"naïve ключ", "b"},
+		{strings.Repeat("k", 256), "c"},
+		{`with "quotes" \ and / <angles> &`, "d"},
+		{"k", strings.Repeat("large", 20_000)},
+		{"k", ""},
 	}
 	began := time.Now()
 	var want []string
