@@ -242,6 +242,9 @@ func (s *Shard) nextOf(l *lane, now time.Time, closed bool) (*Task, time.Time) {
 	}
 	s.expire(l, now)
 	head := &l.work[0]
+	if s.settings.Tumbling > 0 && l.window == nil {
+		s.openWindow(l, &head.records[0]) // the rest of a batch whose window ended early
+	}
 	task := &Task{lane: l, Batch: Batch{Settings: s.settings, Shard: s.ID, Records: head.records}}
 	if l.window != nil {
 		w := *l.window
@@ -348,10 +351,15 @@ func (s *Shard) turnWindow(l *lane, now time.Time, closed bool) (time.Time, bool
 		}
 	}
 	if l.window == nil && len(l.queue) > 0 {
-		start := l.queue[0].Arrival.Truncate(s.settings.Tumbling)
-		l.window = &Window{Start: start, End: start.Add(s.settings.Tumbling), State: json.RawMessage("{}"), after: s.last}
+		s.openWindow(l, &l.queue[0])
 	}
 	return time.Time{}, false
+}
+
+// openWindow begins the window of a record, with no state.
+func (s *Shard) openWindow(l *lane, r *Record) {
+	start := r.Arrival.Truncate(s.settings.Tumbling)
+	l.window = &Window{Start: start, End: start.Add(s.settings.Tumbling), State: json.RawMessage("{}"), after: s.last}
 }
 
 // expire gives up the records of the first batch that are too old.
@@ -408,6 +416,7 @@ func (s *Shard) Invoked(now time.Time, task *Task, o Outcome) {
 		s.applied(head.records[:from])
 		head.records, head.invokes = head.records[from:], 0
 		l.wait, l.until = 0, time.Time{}
+		s.keepState(l, task, state)
 		return
 	}
 	if s.settings.Bisect && len(head.records) > 1 {
@@ -470,7 +479,7 @@ func (s *Shard) delay(l *lane, now time.Time) {
 }
 
 // judge reads an answer as Lambda does. Of a batch that failed, from is the index
-// of the first record that did.
+// of the first record that did, and the state is that of those before it.
 func (s *Shard) judge(task *Task, o Outcome) (state json.RawMessage, ok bool, from int) {
 	if o.FunctionError != "" {
 		return nil, false, 0
@@ -509,7 +518,7 @@ func (s *Shard) judge(task *Task, o Outcome) (state json.RawMessage, ok bool, fr
 		}
 		from = min(from, i)
 	}
-	return nil, false, from
+	return state, false, from
 }
 
 func indexOf(records []Record, sequence string) int {

@@ -540,6 +540,88 @@ func TestNothingIsLostAndKeysStayInOrder(t *testing.T) {
 	})
 }
 
+// Whatever the function answers, the states of the windows that ended hold every
+// record that was applied, once, in the window that it arrived in.
+func TestWindowsHoldEveryRecord(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		set := settings(func(s *Settings) {
+			s.Tumbling = 10 * time.Second
+			s.BatchSize = rapid.IntRange(1, 7).Draw(t, "batch")
+			s.Bisect = rapid.Bool().Draw(t, "bisect")
+			s.Partial = rapid.Bool().Draw(t, "partial")
+			s.MaximumRetryAttempts = rapid.IntRange(0, 3).Draw(t, "retries")
+		})
+		r := &run{Shard: NewShard(set, "shardId-0"), now: start}
+		ended, given, applied, early := 0, 0, 0, false
+		count := func(w *Window) int {
+			var state struct{ N int }
+			if err := json.Unmarshal(w.State, &state); err != nil {
+				t.Fatal(err)
+			}
+			return state.N
+		}
+		r.answer = func(task *Task) Outcome {
+			w := task.Window
+			if w == nil || len(task.Records) == 0 != w.Final {
+				t.Fatalf("%d records in the window %+v", len(task.Records), w)
+			}
+			for _, rec := range task.Records {
+				if rec.Arrival.Before(w.Start) || !rec.Arrival.Before(w.End) {
+					t.Fatalf("arrival %v in the window %+v", rec.Arrival, w)
+				}
+			}
+			n := count(w)
+			good := len(task.Records)
+			failures, padding := "", ""
+			switch rapid.SampledFrom([]string{"ok", "ok", "ok", "throw", "throttle", "partial", "large"}).Draw(t, "answer") {
+			case "throw":
+				return Outcome{FunctionError: "Unhandled"}
+			case "throttle":
+				return Outcome{Err: errors.New("throttled")}
+			case "partial":
+				if set.Partial && good > 0 {
+					good = rapid.IntRange(0, good-1).Draw(t, "from")
+					failures = `,"batchItemFailures":[{"itemIdentifier":"` + task.Records[good].Sequence + `"}]`
+				}
+			case "large": // the window ends early
+				if !early && !w.Final {
+					early, padding = true, strings.Repeat("x", MaximumState)
+				}
+			}
+			applied += good
+			if w.Final {
+				ended += n
+			}
+			return Outcome{Payload: fmt.Appendf(nil, `{"state":{"N":%d,"padding":%q}%s}`, n+good, padding, failures)}
+		}
+		r.report = func(task *Task) error {
+			if task.Window.Final {
+				ended += count(task.Window)
+			} else {
+				given += len(task.Records)
+			}
+			return nil
+		}
+		n := rapid.IntRange(0, 40).Draw(t, "records")
+		for i := 0; i < n; {
+			all := records(slices.Repeat([]string{"k"}, min(rapid.IntRange(1, 10).Draw(t, "offer"), n-i))...)
+			for j := range all {
+				all[j].Sequence, all[j].Arrival = fmt.Sprintf("%056d", i+1), r.now
+				i++
+				r.now = r.now.Add(time.Duration(rapid.IntRange(0, 4000).Draw(t, "pause")) * time.Millisecond)
+			}
+			r.Offer(r.now, all)
+			if rapid.Bool().Draw(t, "drain") {
+				r.drain(false)
+			}
+		}
+		r.drain(true)
+		if !r.Drained() || ended != applied || applied+given != n {
+			t.Fatalf("of %d records %d were applied and %d given up; the windows ended with %d; drained %v", n, applied, given, ended, r.Drained())
+		}
+	})
+}
+
 // One key that is held up mustn't have the whole stream read into memory.
 func TestALaneThatIsHeldUpBoundsWhatIsRead(t *testing.T) {
 	s := NewShard(settings(func(s *Settings) { s.BatchSize, s.Parallelization = 10, 4 }), "shardId-0")

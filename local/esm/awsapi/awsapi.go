@@ -56,6 +56,10 @@ func Settings(d *lambda.GetEventSourceMappingOutput) (*esm.Settings, error) {
 	if d.DestinationConfig != nil && d.DestinationConfig.OnFailure != nil {
 		s.OnFailure = aws.ToString(d.DestinationConfig.OnFailure.Destination)
 	}
+	if e := d.FilterCriteriaError; e != nil {
+		// Its key can't be used: without its filters the mapping would pass everything.
+		return nil, fmt.Errorf("event source mapping %s: FilterCriteria can't be read: %s: %s", s.UUID, aws.ToString(e.ErrorCode), aws.ToString(e.Message))
+	}
 	if d.FilterCriteria != nil && len(d.FilterCriteria.Filters) > 0 {
 		var patterns []string
 		for _, f := range d.FilterCriteria.Filters {
