@@ -66,8 +66,9 @@ type Options struct {
 	OnFailure Destination
 	// Clock is the machine's by default.
 	Clock Clock
-	// Poll is the pause after an empty read, 1 s by default, as Lambda's; Discover
-	// the pause between two looks for new shards, 10 s by default.
+	// Poll is the pause after an empty read, by default 1 s for Kinesis and 250 ms for
+	// DynamoDB, as Lambda's; Discover the pause between two looks for new shards, 10 s
+	// by default.
 	Poll, Discover time.Duration
 	// Resume goes on where a mapping stopped; nil, or one that never listed its
 	// shards, begins at the settings' Start.
@@ -123,6 +124,9 @@ func New(settings *Settings, options Options) (*Mapping, error) {
 	}
 	if options.Poll == 0 {
 		options.Poll = time.Second
+		if settings.Kind == DynamoDB {
+			options.Poll /= 4
+		}
 	}
 	if options.Discover == 0 {
 		options.Discover = 10 * time.Second

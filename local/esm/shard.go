@@ -256,9 +256,14 @@ func (s *Shard) nextOf(l *lane, now time.Time, closed bool) (*Task, time.Time) {
 		task.Kind, task.Failure = Report, head.failure
 		return task, time.Time{}
 	}
+	large := s.tooLarge(&task.Batch)
+	if large && len(head.records) > 1 {
+		s.halve(l) // its window's state grew since it was formed
+		return s.nextOf(l, now, closed)
+	}
 	head.invokes++
 	s.Counts.InvokedEventCount += int64(len(head.records))
-	if s.tooLarge(&task.Batch) {
+	if large {
 		// As recorded against AWS: it takes attempts, and never reaches the function.
 		s.Counts.FailedInvokeEventCount += int64(len(head.records))
 		s.retry(l, now, nil)
@@ -269,18 +274,24 @@ func (s *Shard) nextOf(l *lane, now time.Time, closed bool) (*Task, time.Time) {
 	return task, time.Time{}
 }
 
-// tooLarge tells whether no invocation takes b: a single record, or one with its
-// window's state. Batches of several are formed to fit.
+// tooLarge tells whether no invocation takes b, such as a single large record.
 func (s *Shard) tooLarge(b *Batch) bool {
-	if len(b.Records) != 1 {
-		return false
-	}
-	size := s.settings.size(s.ID, &b.Records[0])
+	size := 256
 	if b.Window != nil {
-		size += len(b.Window.State)
+		size += len(b.Window.State) + 256
 	}
-	// size is a little more than it takes.
-	return size > MaximumPayload-1024 && len(b.Payload()) > MaximumPayload
+	for i := range b.Records {
+		size += s.settings.size(s.ID, &b.Records[i]) + 1
+	}
+	// It is reckoned a little larger than it is.
+	return size > MaximumPayload && len(b.Records) > 0 && len(b.Payload()) > MaximumPayload
+}
+
+// halve makes two batches of a lane's first.
+func (s *Shard) halve(l *lane) {
+	records := l.work[0].records
+	half := len(records) / 2
+	l.work = append([]attempt{{records: records[:half:half]}, {records: records[half:]}}, l.work[1:]...)
 }
 
 // form makes a batch of a lane's queue when one is due, or says when it will be.
@@ -358,7 +369,8 @@ func (s *Shard) turnWindow(l *lane, now time.Time, closed bool) (time.Time, bool
 
 // openWindow begins the window of a record, with no state.
 func (s *Shard) openWindow(l *lane, r *Record) {
-	start := r.Arrival.Truncate(s.settings.Tumbling)
+	arrival, length := r.Arrival.UnixNano(), int64(s.settings.Tumbling)
+	start := time.Unix(0, arrival-arrival%length).UTC()
 	l.window = &Window{Start: start, End: start.Add(s.settings.Tumbling), State: json.RawMessage("{}"), after: s.last}
 }
 
@@ -420,10 +432,7 @@ func (s *Shard) Invoked(now time.Time, task *Task, o Outcome) {
 		return
 	}
 	if s.settings.Bisect && len(head.records) > 1 {
-		// Splitting takes nothing of the budget.
-		half := len(head.records) / 2
-		first, second := attempt{records: head.records[:half:half]}, attempt{records: head.records[half:]}
-		l.work = append([]attempt{first, second}, l.work[1:]...)
+		s.halve(l) // which takes nothing of the budget
 		s.delay(l, now)
 		return
 	}

@@ -410,6 +410,33 @@ func TestAStateOverAMegabyteEndsItsWindowEarly(t *testing.T) {
 	}
 }
 
+func TestABatchMakesRoomForItsWindowsState(t *testing.T) {
+	r := &run{Shard: NewShard(settings(func(s *Settings) { s.Tumbling, s.Partial = time.Minute, true }), "shardId-0"), now: start}
+	state := `"` + strings.Repeat("x", MaximumState-2) + `"`
+	r.answer = func(task *Task) Outcome {
+		if n := len(task.Payload()); n > MaximumPayload {
+			t.Errorf("a payload of %d bytes", n)
+		}
+		if task.Window.Final || len(task.Records) < 12 {
+			return Outcome{Payload: []byte(`{"state":` + state + `}`)}
+		}
+		return Outcome{Payload: fmt.Appendf(nil, `{"state":%s,"batchItemFailures":[{"itemIdentifier":%q}]}`, state, task.Records[1].Sequence)}
+	}
+	all := records(slices.Repeat([]string{"k"}, 12)...)
+	for i := range all {
+		all[i].Data = append(all[i].Data, make([]byte, 392_000)...)
+	}
+	r.Offer(start, all)
+	r.drain(true)
+	var sizes []int
+	for _, b := range r.batches {
+		sizes = append(sizes, len(b)/392_000)
+	}
+	if !slices.Equal(sizes, []int{12, 5, 6, 0}) || len(r.reported) > 0 {
+		t.Errorf("batches of %v records, %d reports", sizes, len(r.reported))
+	}
+}
+
 func TestAWindowsAnswerNeedsItsState(t *testing.T) {
 	r := &run{Shard: NewShard(settings(func(s *Settings) { s.Tumbling, s.MaximumRetryAttempts = time.Minute, 0 }), "shardId-0"), now: start, answer: ok}
 	r.Offer(start, records("a"))
