@@ -6,6 +6,8 @@
 // [Shard] is the core: a value without goroutines, clock or network, which is told
 // what was read and what became of a task, and says what to do next. [Mapping]
 // drives shards in real time; a simulation drives them with a clock of its own.
+//
+// What differs from AWS is in docs/design/event-source-mapping.md.
 package esm
 
 import (
