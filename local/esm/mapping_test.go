@@ -214,7 +214,6 @@ func TestWhatFailsInASourceIsTriedAgain(t *testing.T) {
 			return nil
 		}
 		k := take(t, settings(), stream, 0)
-		defer k.stop()
 		var want []string
 		for i := range 500 {
 			data := fmt.Sprintf("%03d", i)
@@ -229,6 +228,7 @@ func TestWhatFailsInASourceIsTriedAgain(t *testing.T) {
 			}
 		}
 		time.Sleep(10 * time.Minute)
+		k.stop()
 		got := k.got()
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
