@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -146,11 +147,25 @@ func Config(endpoint string) aws.Config {
 		BaseEndpoint: aws.String(endpoint),
 		// The emulator answers many requests at once; the default of two idle
 		// connections would open a new one for most of them.
-		HTTPClient: awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		HTTPClient: plainBodies{awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.Proxy = nil
 			t.MaxIdleConnsPerHost = 16
-		}),
+		})},
 	}
+}
+
+// plainBodies hides the WriteTo of requests' bodies. The SDK's answers io.EOF once
+// the body is closed, as it is when the response comes; if that is faster than
+// net/http's last look at the body, as on this machine, the connection is closed
+// amid the response, and the SDK repeats a request that was served: records came
+// twice.
+type plainBodies struct{ aws.HTTPClient }
+
+func (c plainBodies) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return c.HTTPClient.Do(r)
 }
 
 // Environment points any AWS client at the endpoint: NAME=value, in an order to

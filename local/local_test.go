@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -44,6 +46,38 @@ func TestMain(m *testing.M) {
 		select {}
 	}
 	os.Exit(m.Run())
+}
+
+// closing is a body as the SDK's: its WriteTo fails once it is closed.
+type closing struct {
+	*strings.Reader
+	written bool
+}
+
+func (c *closing) WriteTo(io.Writer) (int64, error) {
+	c.written = true
+	return 0, io.EOF
+}
+
+func (*closing) Close() error { return nil }
+
+func TestARequestThatWasServedIsNotRepeated(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+	defer server.Close()
+	body := &closing{Reader: strings.NewReader("records")}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.ContentLength = int64(body.Len())
+	response, err := local.Config(server.URL).HTTPClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if text, err := io.ReadAll(response.Body); string(text) != "records" || err != nil || body.written {
+		t.Errorf("%q, %v; WriteTo was called: %v", text, err, body.written)
+	}
 }
 
 func TestUpDeploysAndCloseLeavesNothing(t *testing.T) {

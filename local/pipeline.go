@@ -3,6 +3,7 @@ package local
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -79,7 +80,7 @@ func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
 		p := &pipeline{log: file, stop: stop}
 		m.pipeline = p
 		config := m.Config()
-		if err := errors.Join(p.takeMappings(ctx, config), p.takeDeliveries(ctx, config, m.paths)); err != nil {
+		if err := errors.Join(p.takeMappings(ctx, config, m.paths), p.takeDeliveries(ctx, config, m.paths)); err != nil {
 			return err
 		}
 		// In the order of the data, for those who look at the status.
@@ -99,30 +100,46 @@ func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
 	})
 }
 
-func (p *pipeline) takeMappings(ctx context.Context, config aws.Config) error {
+func (p *pipeline) takeMappings(ctx context.Context, config aws.Config, paths paths) error {
 	client := lambda.NewFromConfig(config)
-	var problems []error
+	var ids []string
 	for pages := lambda.NewListEventSourceMappingsPaginator(client, nil); pages.HasMorePages(); {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return err
 		}
 		for _, listed := range page.EventSourceMappings {
-			if err := p.takeMapping(ctx, config, client, listed.UUID); err != nil {
-				problems = append(problems, err)
-			}
+			ids = append(ids, aws.ToString(listed.UUID))
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	// The emulator's descriptions of mappings leave these out.
+	properties, err := deployedProperties(ctx, config, paths, "AWS::Lambda::EventSourceMapping", "TumblingWindowInSeconds", "StartingPositionTimestamp")
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, id := range ids {
+		if err := p.takeMapping(ctx, config, client, id, properties[id]); err != nil {
+			problems = append(problems, err)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *lambda.Client, uuid *string) error {
+func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *lambda.Client, id string, properties []byte) error {
+	uuid := aws.String(id)
 	described, err := client.GetEventSourceMapping(ctx, &lambda.GetEventSourceMappingInput{UUID: uuid})
 	if err != nil {
 		return err
 	}
 	if state := aws.ToString(described.State); state == "Disabled" || state == "Disabling" {
 		return nil // by the stack
+	}
+	if err := complete(described, properties); err != nil {
+		return err
 	}
 	settings, err := awsapi.Settings(described)
 	if err != nil {
@@ -135,7 +152,8 @@ func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *l
 	if _, err := client.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: uuid, Enabled: aws.Bool(false)}); err != nil {
 		return err
 	}
-	role := withRole(config, aws.ToString(function.Role))
+	settings.RoleARN = aws.ToString(function.Role)
+	role := withRole(config, settings.RoleARN)
 	var source esm.Source
 	if settings.Kind == esm.DynamoDB {
 		// As root: the emulator doesn't know which stream a call is about, and would
@@ -159,6 +177,27 @@ func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *l
 		return err
 	}
 	p.consumers = append(p.consumers, consumer{name, mapping})
+	return nil
+}
+
+// complete adds to a mapping's description what the template says.
+func complete(d *lambda.GetEventSourceMappingOutput, properties []byte) error {
+	if properties == nil {
+		return nil // it isn't of this stack
+	}
+	var own struct {
+		TumblingWindowInSeconds   *int32
+		StartingPositionTimestamp *float64
+	}
+	if err := json.Unmarshal(properties, &own); err != nil {
+		return fmt.Errorf("event source mapping %s: %w", aws.ToString(d.UUID), err)
+	}
+	if own.TumblingWindowInSeconds != nil {
+		d.TumblingWindowInSeconds = own.TumblingWindowInSeconds
+	}
+	if own.StartingPositionTimestamp != nil {
+		d.StartingPositionTimestamp = aws.Time(time.UnixMilli(int64(*own.StartingPositionTimestamp * 1000)))
+	}
 	return nil
 }
 
