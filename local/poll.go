@@ -26,6 +26,7 @@ import (
 // parallelization, windows and failure destinations.
 type pollers struct {
 	mappings []*esm.Mapping
+	pause    time.Duration // after an empty read
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 	log      *os.File
@@ -49,7 +50,7 @@ func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
 		if err != nil {
 			return err
 		}
-		p := &pollers{log: file}
+		p := &pollers{log: file, pause: m.pollPause()}
 		m.pollers = p
 		background, stop := context.WithCancel(context.Background())
 		p.stop = stop
@@ -106,7 +107,7 @@ func (p *pollers) mapping(ctx context.Context, config aws.Config, client *lambda
 			S3:  s3.NewFromConfig(config, func(o *s3.Options) { o.UsePathStyle = true }),
 			SQS: sqs.NewFromConfig(config), SNS: sns.NewFromConfig(config),
 		},
-		Poll: pollPause, Discover: discoverPause,
+		Poll: p.pause, Discover: discoverPause,
 		Problem: func(shard string, err error) {
 			p.mu.Lock()
 			defer p.mu.Unlock()

@@ -7,11 +7,13 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/local"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 // downWithin is how long `local down` waits for the machine's end.
@@ -36,22 +38,27 @@ build/local in it.`,
 func (p *Program) localUp() *cobra.Command {
 	var port int
 	var dir string
+	var profiles []string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start it and deploy the stack, until Ctrl-C",
 		Long: `up starts the emulator, bootstraps it, deploys the stack with the CDK and stays
 until Ctrl-C or ` + "`millrace local down`" + `. It then stops everything that it started;
-nothing in the emulator is kept.`,
-		Example: "  millrace local up\n  millrace local up --port 4566",
+nothing in the emulator is kept.
+
+` + profileHelp,
+		Example: "  millrace local up\n  millrace local up --port 4566\n  millrace local up --profile shard=1000r/s,1MB/s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkPort(port); err != nil {
+			limits, err := throttle.Parse(profiles...)
+			if err := errors.Join(err, checkPort(port)); err != nil {
 				return usageError(cmd, err)
 			}
-			return p.up(cmd.Context(), local.Options{Dir: dir, Port: port})
+			return p.up(cmd.Context(), local.Options{Dir: dir, Port: port, Limits: limits})
 		},
 	}
 	portFlag(cmd, &port)
+	profileFlag(cmd, &profiles)
 	dirFlag(cmd, &dir)
 	return cmd
 }
@@ -75,6 +82,9 @@ func (p *Program) up(ctx context.Context, o local.Options) error {
 
 func describeMachine(w io.Writer, m *local.Machine) {
 	fmt.Fprintf(w, "\nThe pipeline runs at %s\n", m.Endpoint)
+	if m.Limits != (throttle.Limits{}) {
+		fmt.Fprintf(w, "Its shards turn away what is beyond %s\n", m.Limits)
+	}
 	if len(m.Profile) > 0 {
 		fmt.Fprintln(w, "\nWhat differs from the stack on AWS:")
 		for _, line := range m.Profile {
@@ -148,6 +158,9 @@ func describeState(w io.Writer, s local.State) {
 	}
 	fmt.Fprintf(w, "since     %s (%s)\n", s.Started.Local().Format(time.DateTime), time.Since(s.Started).Round(time.Second))
 	fmt.Fprintf(w, "process   %d\n", s.PID)
+	if s.Limits != "" {
+		fmt.Fprintf(w, "limits    %s\n", s.Limits)
+	}
 	if s.Ready() {
 		fmt.Fprintln(w, "outputs")
 		writeOutputs(w, s.Outputs)
@@ -173,6 +186,16 @@ func checkPort(port int) error {
 		return fmt.Errorf("--port %d: must be 1 to 65535, or 0 for a free one", port)
 	}
 	return nil
+}
+
+// profileHelp says what the flag --profile takes.
+var profileHelp = `With --profile the streams' shards take no more than this, and turn away the rest
+as Kinesis does, so that retries and hot shards can be seen:
+
+  ` + strings.ReplaceAll(throttle.Grammar, "\n", "\n  ")
+
+func profileFlag(cmd *cobra.Command, profiles *[]string) {
+	cmd.Flags().StringArrayVar(profiles, "profile", nil, "limits of a shard, as a list with commas or once for each (default: none)")
 }
 
 func dirFlag(cmd *cobra.Command, dir *string) {
