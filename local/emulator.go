@@ -40,8 +40,9 @@ func choosePort(port int) (int, error) {
 
 func endpointOf(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
-// startEmulator starts MiniStack and waits until it answers.
-func startEmulator(ctx context.Context, p paths, port int) (*proc.Group, error) {
+// startEmulator starts MiniStack on the port and waits until it answers. The
+// functions in it see the endpoint.
+func startEmulator(ctx context.Context, p paths, port int, endpoint string) (*proc.Group, error) {
 	out, err := os.Create(p.log("emulator"))
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func startEmulator(ctx context.Context, p paths, port int) (*proc.Group, error) 
 	cmd.Dir = p.tmp
 	cmd.Stdout, cmd.Stderr = out, out
 	nonce := fmt.Sprintf("millrace-%d-%d", os.Getpid(), time.Now().UnixNano())
-	cmd.Env = emulatorEnv(p, port, nonce)
+	cmd.Env = emulatorEnv(p, port, endpoint, nonce)
 	group, err := proc.Start(cmd)
 	if err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func StartEmulator(ctx context.Context, dir string) (_ *Emulator, err error) {
 		return nil, err
 	}
 	p.tmp = p.root
-	group, err := startEmulator(ctx, p, port)
+	group, err := startEmulator(ctx, p, port, endpointOf(port))
 	if err != nil {
 		log, _ := os.ReadFile(p.log("emulator"))
 		return nil, errors.Join(fmt.Errorf("start the emulator: %w\n%s", err, log), os.RemoveAll(p.root))
@@ -107,8 +108,8 @@ func (e *Emulator) Close() error {
 
 // emulatorEnv is all that the emulator and the functions in it see: nothing of
 // the caller's environment, whose settings and credentials could leak in.
-func emulatorEnv(p paths, port int, nonce string) []string {
-	return append(Environment(endpointOf(port)),
+func emulatorEnv(p paths, port int, endpoint, nonce string) []string {
+	return append(Environment(endpoint),
 		"PATH="+os.Getenv("PATH"),
 		"HOME="+p.tmp,
 		"TMPDIR="+p.tmp, // the functions' code and a PID file land here

@@ -22,6 +22,7 @@ import (
 
 	"github.com/millrace/millrace/local/proc"
 	"github.com/millrace/millrace/local/step"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 // The account, region and credentials of every local machine.
@@ -54,6 +55,8 @@ type Options struct {
 	// Port is where the emulator listens on 127.0.0.1: 1 to 65535; 0 means a
 	// free one.
 	Port int
+	// Limits of the streams' shards; the zero value has none, as the emulator.
+	Limits throttle.Limits
 	// Log takes the progress; nil discards it.
 	Log *step.Log
 }
@@ -71,11 +74,14 @@ type Machine struct {
 	// Profile is what differs between the local stack and the one for AWS: a
 	// line each, with the reason.
 	Profile []string
+	// Limits are those of Options.
+	Limits throttle.Limits
 
 	paths    paths
 	lock     *lock
 	emulator *proc.Group
 	pipeline *pipeline
+	shards   *limited // nil without limits
 }
 
 // Up starts the emulator, bootstraps it and deploys the stack. It returns when
@@ -93,7 +99,7 @@ func Up(ctx context.Context, o Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{paths: pathsOf(dir), Started: time.Now()}
+	m := &Machine{paths: pathsOf(dir), Started: time.Now(), Limits: o.Limits}
 	if err := os.MkdirAll(m.paths.root, 0o755); err != nil {
 		return nil, err
 	}
@@ -128,6 +134,7 @@ func (m *Machine) Close() error {
 	if m.emulator != nil {
 		m.emulator.Stop(stopGrace)
 	}
+	m.shards.close()
 	if m.lock == nil {
 		return nil
 	}

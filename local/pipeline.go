@@ -27,6 +27,7 @@ import (
 	"github.com/millrace/millrace/local/esm/awsapi"
 	"github.com/millrace/millrace/local/firehose"
 	"github.com/millrace/millrace/local/step"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 // pipeline runs the stack's event source mappings and delivery streams in this
@@ -40,6 +41,8 @@ import (
 type pipeline struct {
 	consumers  []consumer
 	deliveries []delivery
+	pause      time.Duration           // between reads
+	shards     func() []throttle.Shard // what limits turn away
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -77,7 +80,7 @@ func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
 			return err
 		}
 		background, stop := context.WithCancel(context.Background())
-		p := &pipeline{log: file, stop: stop}
+		p := &pipeline{log: file, stop: stop, pause: m.pollPause(), shards: m.Shards}
 		m.pipeline = p
 		config := m.Config()
 		if err := errors.Join(p.takeMappings(ctx, config, m.paths), p.takeDeliveries(ctx, config, m.paths)); err != nil {
@@ -87,7 +90,7 @@ func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
 		slices.SortFunc(p.consumers, func(a, b consumer) int {
 			return cmp.Or(cmp.Compare(a.Settings().Kind, b.Settings().Kind), cmp.Compare(a.function, b.function))
 		})
-		m.Profile = append(m.Profile, fmt.Sprintf("Mappings and delivery streams run here, not in the emulator, as on AWS; but buffers are delivered after %s at the latest, and shards read every %s.", bufferInterval, pollPause))
+		m.Profile = append(m.Profile, fmt.Sprintf("Mappings and delivery streams run here, not in the emulator, as on AWS; but buffers are delivered after %s at the latest, and shards read every %s.", bufferInterval, p.pause))
 		for _, c := range p.consumers {
 			p.running.Go(func() { _ = c.Run(background) })
 		}
@@ -170,7 +173,7 @@ func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *l
 			S3:  s3.NewFromConfig(role, pathStyle),
 			SQS: sqs.NewFromConfig(role), SNS: sns.NewFromConfig(role),
 		},
-		Poll: pollPause, Discover: discoverPause,
+		Poll: p.pause, Discover: discoverPause,
 		Problem: func(shard string, err error) { p.note(name+" "+shard, err) },
 	})
 	if err != nil {
@@ -259,7 +262,7 @@ func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *
 	if err != nil {
 		return err
 	}
-	poller, err := firehose.Poll(kinesis.NewFromConfig(role), stream, firehose.PollOptions{Interval: pollPause})
+	poller, err := firehose.Poll(kinesis.NewFromConfig(role), stream, firehose.PollOptions{Interval: p.pause})
 	if err != nil {
 		return err
 	}
