@@ -93,6 +93,7 @@ lint: checks ## vet, staticcheck, gofumpt, and the checkers of the templates
 	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted; run make fmt:"; echo "$$unformatted"; exit 1; fi
 	@if ! go mod tidy -diff; then echo 'go.mod or go.sum is not tidy; run go mod tidy'; exit 1; fi
+	cd tests/bench/kit && go vet ./... && go mod tidy -diff
 
 .PHONY: checks
 checks: install synth $(LINT_DONE) ## cdk-nag, the CDK's own validation, cfn-lint and checkov
@@ -115,7 +116,8 @@ golden: install ## Write the goldens anew; read their diff before you commit it
 
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
-	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
+	@for target in lambdas/race:FuzzParse lambdas/kit/decode:FuzzKinesis lambdas/kit/decode:FuzzDynamoDB \
+	  local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
 	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzAggregated; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
 
@@ -132,6 +134,7 @@ synth: install ## Synthesize the stack and the example below build, the CDK's wa
 .PHONY: bench
 bench: install ## Benchmarks
 	CDK_VALIDATION=false go test ./tests/synth -run '^$$' -bench .
+	cd tests/bench/kit && go test -run '^$$' -bench . ./...
 
 .PHONY: bench-synth
 bench-synth: install ## Time a synthesis beside an empty app's and TypeScript's (ARGS='-n 5'; takes minutes)

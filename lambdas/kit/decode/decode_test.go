@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -499,6 +501,31 @@ func TestADecoderReadsOneEventAfterTheOther(t *testing.T) {
 	if key != "key 2" {
 		t.Errorf("a string of the first event became %q", key)
 	}
+}
+
+// A decoder that kept a record of each event would keep all strings of it.
+func TestADecoderLetsGoOfTheLastEvent(t *testing.T) {
+	var d decode.Decoder
+	collected := make(chan struct{})
+	func() {
+		event, err := d.Kinesis(batch(100, func(int) int { return 0 }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.AddCleanup(unsafe.StringData(event.Records[99].EventID), func(struct{}) { close(collected) }, struct{}{})
+	}()
+	if _, err := d.Kinesis([]byte(kinesis(record))); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		runtime.GC()
+	}
+	select {
+	case <-collected:
+	case <-time.After(10 * time.Second):
+		t.Error("a string of the event before is still there")
+	}
+	runtime.KeepAlive(&d)
 }
 
 // batch is an event as Lambda sends it, with n records of so many bytes each.

@@ -96,8 +96,8 @@ func (d *Decoder) Kinesis(payload []byte) (KinesisEvent, error) {
 	s := scanner{in: payload, blobs: blobs{free: d.data}}
 	var event KinesisEvent
 	var form form
-	d.records = d.records[:0]
-	err := s.event(&event.Window, func() { d.records = d.records[:0] }, func() *Error {
+	d.clear()
+	err := s.event(&event.Window, d.clear, func() *Error {
 		d.records = grow(d.records, &s)
 		return form.read(&s, &d.records[len(d.records)-1])
 	})
@@ -107,6 +107,12 @@ func (d *Decoder) Kinesis(payload []byte) (KinesisEvent, error) {
 	d.want = max(d.want, s.blobs.used)
 	event.Records = d.records
 	return event, nil
+}
+
+// clear lets go of the strings of the last event.
+func (d *Decoder) clear() {
+	clear(d.records)
+	d.records = d.records[:0]
 }
 
 // form is how a record stands in the payload but for the values of some members,
