@@ -93,6 +93,7 @@ lint: checks ## vet, staticcheck, gofumpt, and the checkers of the templates
 	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted; run make fmt:"; echo "$$unformatted"; exit 1; fi
 	@if ! go mod tidy -diff; then echo 'go.mod or go.sum is not tidy; run go mod tidy'; exit 1; fi
+	@for module in kit kpl; do (cd tests/bench/$$module && go vet ./... && go mod tidy -diff) || exit 1; done
 
 .PHONY: checks
 checks: install synth $(LINT_DONE) ## cdk-nag, the CDK's own validation, cfn-lint and checkov
@@ -128,8 +129,9 @@ kpl-vectors: ## Ask the packages of others how they aggregate records for Kinesi
 
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
-	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
-	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix lambdas/kit/kpl:FuzzSplit; do \
+	@for target in lambdas/race:FuzzParse lambdas/kit/decode:FuzzKinesis lambdas/kit/decode:FuzzDynamoDB \
+	  lambdas/kit/kpl:FuzzSplit local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI local/throttle:FuzzWithout \
+	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
 	cd tests/bench/kpl && go test -run '^$$' -fuzz FuzzSplitAsProtobuf -fuzztime 1m
 
@@ -146,10 +148,7 @@ synth: install ## Synthesize the stack and the example below build, the CDK's wa
 .PHONY: bench
 bench: install ## Benchmarks
 	CDK_VALIDATION=false go test ./tests/synth -run '^$$' -bench .
-
-.PHONY: bench-kpl
-bench-kpl: ## De-aggregation beside the Go module of awslabs: the same results, and how long they take
-	cd tests/bench/kpl && go vet ./... && go tool -modfile=../../../tools/go.mod staticcheck ./... && go mod tidy -diff
+	cd tests/bench/kit && go test -run '^$$' -bench . ./...
 	cd tests/bench/kpl && go test -bench . ./...
 
 .PHONY: bench-synth
