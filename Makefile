@@ -12,9 +12,8 @@ TOOL := go tool -modfile=tools/go.mod
 NODE_DONE := node_modules/.installed
 PYTHON_DONE := .venv/.installed
 LINT_DONE := .venv-lint/.installed
-# Not the tests that start the local machine, of which a checkout has one at a time,
-# nor the example, which has a target of its own.
-NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/examples -e /tests/iam)
+# Not the tests that start an emulator, nor the example, which has a target of its own.
+NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/examples -e /tests/iam)
 
 .PHONY: help
 help: ## List the targets
@@ -66,6 +65,7 @@ test: lint unit examples e2e ## Everything: lint, unit tests, goldens, import ru
 unit: install ## Unit tests, goldens and import rules; no emulator
 	@# The CDK's own rules take most of a synthesis; make synth applies them, strictly.
 	CDK_VALIDATION=false go test $(NOT_E2E)
+	cd tests/bench/kpl && go test ./...
 
 .PHONY: examples
 examples: install synth ## The example app: vet, tests, and its functions out of a module cache
@@ -75,8 +75,8 @@ examples: install synth ## The example app: vet, tests, and its functions out of
 	CDK_VALIDATION=false go test ./tests/examples
 
 .PHONY: e2e
-e2e: install ## The stack on the emulator, end to end
-	go test -count=1 -timeout=15m -v ./tests/e2e
+e2e: install ## The stack on the emulator, end to end; its streams as event sources
+	go test -count=1 -timeout=15m -v ./tests/e2e ./tests/conformance
 
 .PHONY: test-iam
 test-iam: install ## Take every action out of every policy, one at a time, and see what fails
@@ -93,6 +93,7 @@ lint: checks ## vet, staticcheck, gofumpt, and the checkers of the templates
 	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted; run make fmt:"; echo "$$unformatted"; exit 1; fi
 	@if ! go mod tidy -diff; then echo 'go.mod or go.sum is not tidy; run go mod tidy'; exit 1; fi
+	@for module in kit kpl; do (cd tests/bench/$$module && go vet ./... && go mod tidy -diff) || exit 1; done
 
 .PHONY: checks
 checks: install synth $(LINT_DONE) ## cdk-nag, the CDK's own validation, cfn-lint and checkov
@@ -113,11 +114,26 @@ golden: install ## Write the goldens anew; read their diff before you commit it
 	cd examples && go test ./orders -update
 	@git --no-pager diff --stat -- tests/synth/testdata examples
 
+.PHONY: kpl-vectors
+kpl-vectors: ## Ask the packages of others how they aggregate records for Kinesis, and write their answers
+	@for tool in java mvn npm $(PYTHON); do command -v $$tool >/dev/null || { echo "kpl-vectors needs $$tool" >&2; exit 1; }; done
+	@rm -rf build/kpl && mkdir -p build/kpl/npm
+	$(PYTHON) -m venv build/kpl/python
+	build/kpl/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/kpl/requirements.txt
+	cp tests/kpl/package.json tests/kpl/package-lock.json build/kpl/npm
+	cd build/kpl/npm && npm ci --no-fund --no-audit --loglevel=error
+	for of in kcl aggregator producer; do \
+	  mvn -q -B -f tests/kpl/$$of dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/build/kpl/$$of; done
+	go test -count=1 ./lambdas/kit/kpl -run 'TestAggregatorMakesTheseBytes|TestAnswersAreWhatTheReferencesSay' -update
+	@git --no-pager diff --stat -- lambdas/kit/kpl/testdata
+
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
-	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
-	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzAggregated; do \
+	@for target in lambdas/race:FuzzParse lambdas/kit/decode:FuzzKinesis lambdas/kit/decode:FuzzDynamoDB \
+	  lambdas/kit/kpl:FuzzSplit local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI local/throttle:FuzzWithout \
+	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
+	cd tests/bench/kpl && go test -run '^$$' -fuzz FuzzSplitAsProtobuf -fuzztime 1m
 
 .PHONY: sim
 sim: ## A thousand simulated runs of the handlers, each with other faults (SEEDS=…)
@@ -132,6 +148,8 @@ synth: install ## Synthesize the stack and the example below build, the CDK's wa
 .PHONY: bench
 bench: install ## Benchmarks
 	CDK_VALIDATION=false go test ./tests/synth -run '^$$' -bench .
+	cd tests/bench/kit && go test -run '^$$' -bench . ./...
+	cd tests/bench/kpl && go test -bench . ./...
 
 .PHONY: bench-synth
 bench-synth: install ## Time a synthesis beside an empty app's and TypeScript's (ARGS='-n 5'; takes minutes)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/millrace/millrace/lambdas/kit/kpl"
 	"github.com/millrace/millrace/local/invoke"
 )
 
@@ -277,15 +278,15 @@ func (s *Stream) Add(records ...Record) error {
 			s.admit(record{source: r.Data, arrival: arrival}, now)
 			continue
 		}
-		children, aggregated := deaggregateKPL(r.Data)
+		children, aggregated := kpl.Split(r.Data, nil)
 		if !aggregated {
 			s.admit(record{source: r.Data, arrival: arrival, kinesis: r.Kinesis}, now)
 			continue
 		}
-		for sub, child := range children {
+		for _, child := range children {
 			at := *r.Kinesis
-			at.PartitionKey, at.SubsequenceNumber = child.key, int64(sub)
-			s.admit(record{source: child.data, arrival: arrival, kinesis: &at}, now)
+			at.PartitionKey, at.SubsequenceNumber = string(child.PartitionKey), int64(child.Sub)
+			s.admit(record{source: child.Data, arrival: arrival, kinesis: &at}, now)
 		}
 	}
 	return nil

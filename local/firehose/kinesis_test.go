@@ -2,8 +2,6 @@ package firehose
 
 import (
 	"context"
-	"crypto/md5"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	firehosetypes "github.com/aws/aws-sdk-go-v2/service/firehose/types"
+
+	"github.com/millrace/millrace/lambdas/kit/kpl"
 )
 
 // fakeKinesis is a stream whose iterators are "shard:index".
@@ -285,31 +285,17 @@ func TestPollerNeedsASource(t *testing.T) {
 	}
 }
 
-// aggregate makes a record as the Kinesis Producer Library does.
-func aggregate(keys []string, records ...kplRecord) []byte {
-	var message []byte
-	field := func(b []byte, number int, value []byte) []byte {
-		b = binary.AppendUvarint(b, uint64(number<<3|2))
-		return append(binary.AppendUvarint(b, uint64(len(value))), value...)
-	}
-	for _, key := range keys {
-		message = field(message, 1, []byte(key))
-	}
-	for _, r := range records {
-		var one []byte
-		for i, key := range keys {
-			if key == r.key {
-				one = binary.AppendUvarint(append(one, 1<<3), uint64(i))
-			}
-		}
-		message = field(message, 3, field(one, 3, r.data))
-	}
-	sum := md5.Sum(message)
-	return append(append(append([]byte{}, kplMagic...), message...), sum[:]...)
-}
-
 func TestAggregatedRecordsAreTakenApart(t *testing.T) {
-	data := aggregate([]string{"k1", "k2"}, kplRecord{"k1", []byte("one")}, kplRecord{"k2", []byte("")}, kplRecord{"k2", []byte("three")})
+	aggregator, err := kpl.NewAggregator(kpl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range [][2]string{{"k1", "one"}, {"k2", ""}, {"k2", "three"}} {
+		if _, err := aggregator.Add(r[0], "", []byte(r[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data := aggregator.Flush()[0].Data
 	var seen []string
 	d := fromKinesis(described(func(x *firehosetypes.ExtendedS3DestinationDescription) {
 		x.ProcessingConfiguration = processing(lambdaProcessor())
@@ -332,13 +318,4 @@ func TestAggregatedRecordsAreTakenApart(t *testing.T) {
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-}
-
-func FuzzAggregated(f *testing.F) {
-	f.Add(aggregate([]string{"k"}, kplRecord{"k", []byte("data")})[4:])
-	f.Add([]byte{8, 1, 0x1a, 0xff, 0xff})
-	f.Fuzz(func(_ *testing.T, message []byte) {
-		sum := md5.Sum(message)
-		deaggregateKPL(append(append(append([]byte{}, kplMagic...), message...), sum[:]...))
-	})
 }

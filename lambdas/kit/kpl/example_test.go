@@ -1,0 +1,99 @@
+package kpl_test
+
+import (
+	"fmt"
+	"log"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/millrace/millrace/lambdas/kit/kpl"
+	"github.com/millrace/millrace/lambdas/kit/partial"
+)
+
+// A handler takes every user record, and fails those of a Kinesis record together.
+func ExampleSplit() {
+	handle := func(event events.KinesisEvent) events.KinesisEventResponse {
+		var failures partial.Failures
+		var records []kpl.Record
+		for position, r := range event.Records {
+			var aggregated bool
+			if records, aggregated = kpl.Split(r.Kinesis.Data, records[:0]); !aggregated {
+				records = append(records, kpl.Record{PartitionKey: []byte(r.Kinesis.PartitionKey), Data: r.Kinesis.Data})
+			}
+			for _, one := range records {
+				if len(one.Data) == 0 {
+					failures.Add(position, fmt.Errorf("%s.%d is empty", r.Kinesis.SequenceNumber, one.Sub))
+					continue
+				}
+				fmt.Printf("%s.%d %s: %s\n", r.Kinesis.SequenceNumber, one.Sub, one.PartitionKey, one.Data)
+			}
+		}
+		if first, failed := failures.First(); failed {
+			fmt.Println("from", event.Records[first.Position].Kinesis.SequenceNumber, "again:", first.Err)
+			return events.KinesisEventResponse{BatchItemFailures: []events.KinesisBatchItemFailure{
+				{ItemIdentifier: event.Records[first.Position].Kinesis.SequenceNumber},
+			}}
+		}
+		return events.KinesisEventResponse{}
+	}
+
+	a, err := kpl.NewAggregator(kpl.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range [][2]string{{"ada", "12 km"}, {"ben", "11 km"}, {"ada", "13 km"}} {
+		if _, err := a.Add(r[0], "", []byte(r[1])); err != nil {
+			log.Fatal(err)
+		}
+	}
+	var event events.KinesisEvent
+	for _, data := range [][]byte{a.Flush()[0].Data, []byte("9 km"), {}} {
+		event.Records = append(event.Records, events.KinesisEventRecord{Kinesis: events.KinesisRecord{
+			SequenceNumber: fmt.Sprint(100 + len(event.Records)), PartitionKey: "eve", Data: data,
+		}})
+	}
+	handle(event)
+	// Output:
+	// 100.0 ada: 12 km
+	// 100.1 ben: 11 km
+	// 100.2 ada: 13 km
+	// 101.0 eve: 9 km
+	// from 102 again: 102.0 is empty
+}
+
+// One aggregator for a stream with two shards: the KCL takes only what belongs to
+// the shard that it reads.
+func ExampleAggregator() {
+	var shards []kpl.HashRange
+	for _, r := range [][2]string{ // from ListShards
+		{"0", "170141183460469231731687303715884105727"},
+		{"170141183460469231731687303715884105728", "340282366920938463463374607431768211455"},
+	} {
+		shard, err := kpl.NewHashRange(r[0], r[1])
+		if err != nil {
+			log.Fatal(err)
+		}
+		shards = append(shards, shard)
+	}
+	a, err := kpl.NewAggregator(kpl.Options{Shards: shards})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var ready []*kpl.Aggregated // to PutRecords
+	for _, racer := range []string{"ada", "ben", "cem", "dora", "ada"} {
+		full, err := a.Add(racer, "", []byte("12 km"))
+		if err != nil {
+			log.Fatal(err)
+		}
+		if full != nil {
+			ready = append(ready, full)
+		}
+	}
+	ready = append(ready, a.Flush()...)
+	for _, r := range ready {
+		fmt.Printf("shard %d: %d records, %d bytes, first key %s\n", r.Shard, r.Records, len(r.Data), r.PartitionKey)
+	}
+	// Output:
+	// shard 0: 3 records, 69 bytes, first key ben
+	// shard 1: 2 records, 47 bytes, first key ada
+}
