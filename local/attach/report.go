@@ -129,6 +129,8 @@ func (i *invocation) result() string {
 	}
 	switch {
 	case !i.failed:
+	case i.outcome.FunctionError != "" && i.inVain():
+		parts = append(parts, "the whole batch failed")
 	case i.outcome.FunctionError != "":
 		parts = append(parts, "error "+reason(i.outcome.Payload))
 	case i.from > 0:
@@ -143,14 +145,19 @@ func (i *invocation) result() string {
 	return strings.Join(parts, "; ")
 }
 
-// reason is the error that a function answered.
+// reason is the error that a function answered, as far as it fits a line: its log
+// has the whole.
 func reason(payload []byte) string {
 	var failure struct{ ErrorType, ErrorMessage string }
-	if json.Unmarshal(payload, &failure) != nil || failure.ErrorType+failure.ErrorMessage == "" {
-		return strings.TrimSpace(string(payload))
+	text := string(payload)
+	if json.Unmarshal(payload, &failure) == nil && failure.ErrorType+failure.ErrorMessage != "" {
+		text = strings.Trim(failure.ErrorType+": "+failure.ErrorMessage, ": ")
 	}
-	message, _, _ := strings.Cut(failure.ErrorMessage, "\n")
-	return strings.Trim(failure.ErrorType+": "+message, ": ")
+	text = strings.Join(strings.Fields(text), " ")
+	if most := []rune(text); len(most) > 400 {
+		text = string(most[:400]) + "…"
+	}
+	return text
 }
 
 // span are the sequence numbers of a batch: the first one, and of the last one what

@@ -174,7 +174,7 @@ func (p *Program) attach(ctx context.Context, f attachFlags, o attach.Options) e
 		return err
 	}
 	if failed := summary.Failed(); failed > 0 {
-		return fmt.Errorf("the function failed in %d invocations by itself, not by a refused write", failed)
+		return fmt.Errorf("invocations that failed otherwise than by a refused write: %d", failed)
 	}
 	return nil
 }
