@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"github.com/millrace/millrace/local/esm"
 	"github.com/millrace/millrace/local/esm/memory"
 )
 
@@ -231,6 +232,27 @@ func TestOnlySoManyRecordsThatPassTheFilter(t *testing.T) {
 	s, err := o.attach(t, t.Context(), a, stream(what...), Options{Records: 7, BatchSize: 3, Filters: []string{`{"data":{"n":[{"numeric":[">=",20]}]}}`}})
 	if err != nil || s.Shards[0].Records != 7 || s.Shards[0].Invocations != 3 {
 		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestWhatEndsIt(t *testing.T) {
+	drained, busy := esm.Status{Drained: true}, esm.Status{Waiting: 1}
+	for name, c := range map[string]struct {
+		options Options
+		enough  bool
+		shards  []esm.Status
+		want    error
+	}{
+		"enough, and all is done":                    {Options{}, true, []esm.Status{{}, drained}, errEnough},
+		"enough, but some isn't done":                {Options{}, true, []esm.Status{{}, busy}, nil},
+		"one of the chosen shards at its end":        {Options{Shards: []string{"a", "b"}}, false, []esm.Status{drained, {}}, nil},
+		"a chosen shard at its end, another unread":  {Options{Shards: []string{"a", "b"}}, false, []esm.Status{drained}, nil},
+		"all chosen shards at their end":             {Options{Shards: []string{"a", "b"}}, false, []esm.Status{drained, drained}, errClosed},
+		"all shards at their end, but more may come": {Options{}, false, []esm.Status{drained, drained}, nil},
+	} {
+		if got := c.options.over(c.enough, c.shards); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
 	}
 }
 

@@ -49,7 +49,9 @@ const (
 // account is what AWS would be: it verifies every signature by its own means.
 type account struct {
 	*httptest.Server
-	secret string
+	secret  string
+	session string // of its credentials, if any
+	base    string // path of its endpoint
 
 	mu   sync.Mutex
 	seen []seen
@@ -65,7 +67,7 @@ type seen struct {
 
 func newAccount(t *testing.T, answer http.HandlerFunc) *account {
 	t.Helper()
-	a := &account{secret: secret}
+	a := &account{secret: secret, session: session}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		a.mu.Lock()
@@ -185,7 +187,7 @@ func encode(s, but string) string {
 // guarded is a guard before the account, and a configuration of who is let in.
 func guarded(t *testing.T, a *account, o guard.Options) (*guard.Caller, aws.Config) {
 	t.Helper()
-	o.Config = aws.Config{Credentials: credentials.NewStaticCredentialsProvider(key, secret, session), BaseEndpoint: aws.String(a.URL)}
+	o.Config = aws.Config{Credentials: credentials.NewStaticCredentialsProvider(key, secret, a.session), BaseEndpoint: aws.String(a.URL + a.base)}
 	g, err := guard.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -402,6 +404,7 @@ func TestTrailingChecksumsArePassedOn(t *testing.T) {
 
 func TestAnyRequestArrivesAsItWasAndProperlySigned(t *testing.T) {
 	a := newAccount(t, func(http.ResponseWriter, *http.Request) {})
+	a.base, a.session = "/a%2Fbase", ""
 	caller, _ := guarded(t, a, guard.Options{AllowWrites: true})
 	text := rapid.StringMatching(`[a-zA-Z0-9 +%/&=?#;:@~*'()é_.-]{0,12}`)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -423,6 +426,7 @@ func TestAnyRequestArrivesAsItWasAndProperlySigned(t *testing.T) {
 		r.URL.RawQuery = values.Encode()
 		r.Header.Set("X-Amz-Meta-Text", text.Filter(func(s string) bool { return !strings.Contains(s, "é") }).Draw(rt, "header"))
 		r.Header.Set("Content-Type", "application/octet-stream")
+		r.Header.Set("X-Amz-Security-Token", "a stale one")
 		hash := sha256.Sum256(body)
 		if service == "s3" {
 			r.Header.Set("X-Amz-Content-Sha256", hex.EncodeToString(hash[:]))
@@ -431,12 +435,12 @@ func TestAnyRequestArrivesAsItWasAndProperlySigned(t *testing.T) {
 			rt.Fatalf("%s %s: answer %d", method, r.URL, status)
 		}
 		got := a.take()
-		if len(got) != 1 || got[0].method != method || !bytes.Equal(got[0].body, body) {
+		if len(got) != 1 || got[0].method != method || !bytes.Equal(got[0].body, body) || got[0].header.Get("X-Amz-Security-Token") != "" {
 			rt.Fatalf("%d requests arrived: %+v", len(got), got)
 		}
 		arrived, query, _ := strings.Cut(got[0].uri, "?")
 		parsed, err := url.ParseQuery(query)
-		if arrived != path || err != nil || parsed.Encode() != values.Encode() {
+		if arrived != a.base+path || err != nil || parsed.Encode() != values.Encode() {
 			rt.Fatalf("%s?%s arrived as %s", path, values.Encode(), got[0].uri)
 		}
 		a.mu.Lock()
