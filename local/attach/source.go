@@ -11,12 +11,14 @@ import (
 )
 
 // How a shard is read. It gives all its readers together 5 reads and 2 MB a second,
-// which the live consumers need: one read a second, of half of those bytes. As a
-// shard takes no more than 1,000 records and 1 MB a second, this keeps up with it.
+// which the live consumers need, and none while a larger read is being made up for.
+// So it is read once a second, for no more than about half of those bytes: as it
+// takes 1,000 records and 1 MB a second at most, that keeps up with it.
 const (
-	readEvery    = time.Second
-	readLimit    = 1_000
-	readBytesPer = 1 << 20 // per readEvery
+	readEvery = time.Second
+	readBytes = 1 << 20
+	readMost  = 1_000 // records
+	readFirst = 100   // records, while their size isn't known
 )
 
 // shared reads a stream beside its live consumers. What one read brings and the
@@ -34,6 +36,7 @@ type position struct {
 	iterator string
 	records  []esm.Record // read, not handed over
 	next     time.Time    // no read before
+	limit    int          // of the next read
 }
 
 var _ esm.Source = (*shared)(nil)
@@ -56,7 +59,7 @@ func (s *shared) Iterator(ctx context.Context, shard string, from esm.Position, 
 	defer s.mu.Unlock()
 	p := s.shards[shard]
 	if p == nil {
-		p = &position{}
+		p = &position{limit: readFirst}
 		s.shards[shard] = p
 	}
 	p.iterator, p.records = iterator, nil
@@ -75,8 +78,8 @@ func (s *shared) Read(ctx context.Context, shard string, limit int) ([]esm.Recor
 		case <-ctx.Done():
 			return nil, "", ctx.Err()
 		}
-		records, next, err := s.source.Read(ctx, p.iterator, readLimit)
-		p.next = time.Now().Add(pause(records))
+		records, next, err := s.source.Read(ctx, p.iterator, p.limit)
+		p.pace(records)
 		if err != nil {
 			return nil, "", err
 		}
@@ -91,13 +94,16 @@ func (s *shared) Read(ctx context.Context, shard string, limit int) ([]esm.Recor
 	return records, shard, nil
 }
 
-// pause is how long a shard is left alone after a read.
-func pause(records []esm.Record) time.Duration {
+// pace says when to read next, and how much, after a read of records.
+func (p *position) pace(records []esm.Record) {
 	size := 0
 	for i := range records {
 		size += len(records[i].Data) + len(records[i].Key)
 	}
-	return max(readEvery, readEvery*time.Duration(size)/readBytesPer)
+	p.next = time.Now().Add(max(readEvery, readEvery*time.Duration(size)/readBytes))
+	if size > 0 {
+		p.limit = min(max(readBytes*len(records)/size, 1), readMost)
+	}
 }
 
 // first lets pass the first records that another filter passes, if there is one.

@@ -33,6 +33,13 @@ func (s *timed) Read(ctx context.Context, iterator string, limit int) ([]esm.Rec
 	return s.Source.Read(ctx, iterator, limit)
 }
 
+// megabytes answers with ten records at most, as Kinesis does if each has a megabyte.
+type megabytes struct{ esm.Source }
+
+func (s megabytes) Read(ctx context.Context, iterator string, limit int) ([]esm.Record, string, error) {
+	return s.Source.Read(ctx, iterator, min(limit, 10))
+}
+
 // readAll reads a shard, up to limit at a time, until its end or until it was empty.
 func readAll(t *testing.T, s *shared, shard string, limit int) (data []string, ended bool) {
 	t.Helper()
@@ -84,8 +91,8 @@ func TestAShardIsReadOnceASecondWhateverIsTakenOfIt(t *testing.T) {
 			if i > 0 && at.Sub(from.reads[i-1]) < time.Second {
 				t.Errorf("read again after %s", at.Sub(from.reads[i-1]))
 			}
-			if from.limits[i] != 1000 {
-				t.Errorf("asked for %d records", from.limits[i])
+			if want := min(1, i)*900 + 100; from.limits[i] != want {
+				t.Errorf("asked for %d records, want %d", from.limits[i], want)
 			}
 		}
 	})
@@ -94,16 +101,19 @@ func TestAShardIsReadOnceASecondWhateverIsTakenOfIt(t *testing.T) {
 func TestLargeRecordsAreReadMoreSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stream := memory.New(1)
-		for range 10 {
+		for range 12 {
 			stream.Put(time.Now(), "key", make([]byte, 1<<20))
 		}
-		from := &timed{Source: stream}
-		if got, _ := readAll(t, &shared{source: from, shards: map[string]*position{}}, "shardId-000000000000", 4); len(got) != 10 {
+		from := &timed{Source: megabytes{stream}}
+		if got, _ := readAll(t, &shared{source: from, shards: map[string]*position{}}, "shardId-000000000000", 4); len(got) != 12 {
 			t.Errorf("%d records", len(got))
 		}
 		// 10 MB are what a shard gives its readers in five seconds.
-		if len(from.reads) != 2 || from.reads[1].Sub(from.reads[0]).Round(time.Second) != 10*time.Second {
+		if len(from.reads) != 4 || from.reads[1].Sub(from.reads[0]).Round(time.Second) != 10*time.Second || from.reads[3].Sub(from.reads[2]).Round(time.Second) != time.Second {
 			t.Errorf("read at %v", from.reads)
+		}
+		if !slices.Equal(from.limits, []int{100, 1, 1, 1}) {
+			t.Errorf("asked for %v", from.limits)
 		}
 	})
 }

@@ -190,7 +190,7 @@ func (a *attachment) policy(t *testing.T, effect, action string) {
 // command is `millrace local attach` as the user, from the stream's beginning.
 func (a *attachment) command(t *testing.T, args ...string) (*exec.Cmd, *safeBuffer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, a.binary, append([]string{
 		"local", "attach", "--stream", a.stream, "--package", "./lambdas/standings", "--at", "TRIM_HORIZON", "--endpoint", a.machine.Endpoint,
