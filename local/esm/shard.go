@@ -562,3 +562,10 @@ func hash(key string) uint64 {
 	}
 	return h ^ h>>32
 }
+
+// Failed reads an answer to the batch as Lambda does: whether it failed, and the
+// first record that did.
+func (b *Batch) Failed(o Outcome) (from int, failed bool) {
+	_, ok, from := (&Shard{settings: b.Settings}).judge(&Task{Batch: *b}, o)
+	return from, !ok
+}
