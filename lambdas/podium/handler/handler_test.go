@@ -1,4 +1,4 @@
-package main
+package handler
 
 import (
 	"context"
@@ -160,7 +160,7 @@ func (b *bucket) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*
 }
 
 type fixture struct {
-	*program
+	*Handler
 	*dynamo
 	bucket *bucket
 }
@@ -172,11 +172,11 @@ func newFixture(t *testing.T) fixture {
 		bucket: &bucket{objects: make(map[string]reject.Document)},
 	}
 	var err error
-	f.program, err = newProgram(func(name string) string { return "test-" + name }, f.dynamo, f.bucket)
+	f.Handler, err = New(func(name string) string { return "test-" + name }, f.dynamo, f.bucket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.rejects.Metrics = io.Discard
+	f.Rejects.Metrics = io.Discard
 	return f
 }
 
@@ -197,7 +197,7 @@ func (f fixture) mustHandle(t *testing.T, e events.DynamoDBEvent) {
 			f.put(t, record)
 		}
 	}
-	response, err := f.handle(t.Context(), e)
+	response, err := f.Handle(t.Context(), e)
 	if err != nil || len(response.BatchItemFailures) != 0 {
 		t.Fatalf("%+v, %v", response, err)
 	}
@@ -255,7 +255,7 @@ func TestReplaysChangeNothing(t *testing.T) {
 	}
 	want, _ := f.podium(t, "monza")
 	for _, name := range []string{"modify", "remove"} { // from an earlier point, in order
-		if response, err := f.handle(t.Context(), event(t, name)); err != nil || len(response.BatchItemFailures) != 0 {
+		if response, err := f.Handle(t.Context(), event(t, name)); err != nil || len(response.BatchItemFailures) != 0 {
 			t.Fatalf("%+v, %v", response, err)
 		}
 	}
@@ -330,7 +330,7 @@ func TestFailuresAreAnsweredByTheLowestPositionConcerned(t *testing.T) {
 			f := newFixture(t)
 			f.beforeGet, f.beforePut, f.bucket.err = c.get, c.put, c.bucket
 			e := event(t, c.event)
-			response, err := f.handle(t.Context(), e)
+			response, err := f.Handle(t.Context(), e)
 			if c.from == 0 {
 				if err == nil {
 					t.Errorf("no error, but %+v", response)
@@ -371,7 +371,7 @@ func TestAConflictIsMergedAnew(t *testing.T) {
 		return err
 	}
 	e := event(t, "modify")
-	if response, err := f.handle(t.Context(), events.DynamoDBEvent{Records: e.Records[:1]}); err != nil || len(response.BatchItemFailures) != 0 {
+	if response, err := f.Handle(t.Context(), events.DynamoDBEvent{Records: e.Records[:1]}); err != nil || len(response.BatchItemFailures) != 0 {
 		t.Fatalf("%+v, %v", response, err)
 	}
 	monza, version := f.podium(t, "monza")
@@ -386,7 +386,7 @@ func TestEndlessConflictsAreAFailure(t *testing.T) {
 		tries++
 		return &types.ConditionalCheckFailedException{}
 	}
-	if _, err := f.handle(t.Context(), event(t, "remove")); !errors.Is(err, errConflict) || tries != attempts {
+	if _, err := f.Handle(t.Context(), event(t, "remove")); !errors.Is(err, errConflict) || tries != attempts {
 		t.Errorf("%v after %d tries", err, tries)
 	}
 }
@@ -402,14 +402,14 @@ func TestItAnswersBeforeTheDeadline(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	response, err := f.handle(ctx, event(t, "insert"))
+	response, err := f.Handle(ctx, event(t, "insert"))
 	if ctx.Err() != nil || err != nil || len(response.BatchItemFailures) != 1 {
 		t.Errorf("%+v, %v, %v", response, err, ctx.Err())
 	}
 }
 
 func TestAnEmptyEventSucceeds(t *testing.T) {
-	response, err := newFixture(t).handle(t.Context(), event(t, "empty"))
+	response, err := newFixture(t).Handle(t.Context(), event(t, "empty"))
 	body, _ := json.Marshal(response)
 	if err != nil || string(body) != `{"batchItemFailures":[]}` {
 		t.Errorf("%s, %v", body, err)
@@ -417,7 +417,7 @@ func TestAnEmptyEventSucceeds(t *testing.T) {
 }
 
 func TestMissingEnvironmentIsNamedAtOnce(t *testing.T) {
-	_, err := newProgram(func(string) string { return "" }, nil, nil)
+	_, err := New(func(string) string { return "" }, nil, nil)
 	for _, name := range []string{"STANDINGS_TABLE", "PODIUMS_TABLE", "FAILURE_BUCKET", "AWS_LAMBDA_FUNCTION_NAME"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v doesn't name %s", err, name)

@@ -1,12 +1,10 @@
-package main
+package handler
 
 import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
@@ -16,20 +14,20 @@ import (
 	"github.com/millrace/millrace/lambdas/race"
 )
 
-// dynamoAPI is what the function needs of a DynamoDB client.
-type dynamoAPI interface {
+// DynamoDBAPI is what the function needs of a DynamoDB client.
+type DynamoDBAPI interface {
 	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
 	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
 	Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
 }
 
-var _ dynamoAPI = (*dynamodb.Client)(nil)
+var _ DynamoDBAPI = (*dynamodb.Client)(nil)
 
 // errConflict says that the podium was written since it was read.
 var errConflict = errors.New("the podium was written by somebody else in between")
 
 type tables struct {
-	db                 dynamoAPI
+	db                 DynamoDBAPI
 	standings, podiums string
 }
 
@@ -101,20 +99,4 @@ func (t tables) racers(ctx context.Context, name string) ([]race.Place, error) {
 		}
 	}
 	return places, nil
-}
-
-// pause waits before an attempt, randomly and longer each time, so that two
-// writers get out of each other's way. The first attempt doesn't wait.
-func pause(ctx context.Context, attempt int) error {
-	if attempt == 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(rand.N(10 * time.Millisecond << attempt))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

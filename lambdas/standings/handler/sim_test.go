@@ -1,4 +1,4 @@
-package main
+package handler
 
 import (
 	"context"
@@ -58,7 +58,7 @@ type guards struct {
 // that are none.
 type scenario struct {
 	guards  guards
-	program *program
+	program *Handler
 	mu      sync.Mutex
 	fails   func(string) bool // of the invocation in work
 	items   map[string]map[string]types.AttributeValue
@@ -80,9 +80,9 @@ func newScenario(g guards) *scenario {
 		guards: g, items: map[string]map[string]types.AttributeValue{}, objects: map[string][]byte{}, seqs: map[string]int64{},
 		at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
-	s.program = &program{
+	s.program = &Handler{
 		table: "standings", db: s,
-		rejects: &reject.Writer{Client: s, Bucket: "failures", Function: "standings", Metrics: io.Discard},
+		Rejects: &reject.Writer{Client: s, Bucket: "failures", Function: "standings", Metrics: io.Discard},
 	}
 	return s
 }
@@ -118,7 +118,7 @@ func (s *scenario) Invoke(ctx context.Context, batch *esm.Batch, fails func(stri
 	if s.guards.lastWins {
 		event = onlyLast(event)
 	}
-	response, err := s.program.handle(ctx, event)
+	response, err := s.program.Handle(ctx, event)
 	if s.guards.highest && (err != nil || len(response.BatchItemFailures) > 0) && len(batch.Records) > 0 {
 		response.BatchItemFailures = []events.KinesisBatchItemFailure{{ItemIdentifier: batch.Records[len(batch.Records)-1].Sequence}}
 		err = nil
