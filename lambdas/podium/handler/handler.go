@@ -142,13 +142,9 @@ func (h *Handler) tryUpdate(ctx context.Context, name string, changes []race.Cha
 	if err != nil {
 		return err
 	}
-	next, rebuild := held.Merge(changes)
-	if rebuild || held.Version == 0 { // the race may be older than its podium
-		racers, err := h.tables.racers(ctx, name)
-		if err != nil {
-			return err
-		}
-		next = held.Of(racers)
+	next, err := held.Update(changes, standings{ctx, h.tables, name})
+	if err != nil {
+		return err
 	}
 	if held.Version > 0 && next.Equal(held) {
 		return nil

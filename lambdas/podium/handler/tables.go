@@ -70,21 +70,44 @@ func (t tables) write(ctx context.Context, p race.Podium) error {
 	return err
 }
 
-// racers reads the state of every racer of the race.
-func (t tables) racers(ctx context.Context, name string) ([]race.Place, error) {
-	pages := dynamodb.NewQueryPaginator(t.db, &dynamodb.QueryInput{
-		TableName:              aws.String(t.standings),
+// standings are those of one race.
+type standings struct {
+	ctx    context.Context
+	tables tables
+	race   string
+}
+
+var _ race.Standings = standings{}
+
+// Racer implements [race.Standings].
+func (s standings) Racer(name string) (race.Place, bool, error) {
+	places, err := s.query("#race = :race AND #racer = :racer", map[string]types.AttributeValue{":racer": &types.AttributeValueMemberS{Value: name}})
+	if len(places) == 0 {
+		return race.Place{}, false, err
+	}
+	return places[0], true, err
+}
+
+// Racers implements [race.Standings].
+func (s standings) Racers() ([]race.Place, error) {
+	return s.query("#race = :race", map[string]types.AttributeValue{})
+}
+
+func (s standings) query(condition string, values map[string]types.AttributeValue) ([]race.Place, error) {
+	values[":race"] = &types.AttributeValueMemberS{Value: s.race}
+	pages := dynamodb.NewQueryPaginator(s.tables.db, &dynamodb.QueryInput{
+		TableName:              aws.String(s.tables.standings),
 		ConsistentRead:         aws.Bool(true),
-		KeyConditionExpression: aws.String("#race = :race"),
+		KeyConditionExpression: aws.String(condition),
 		ProjectionExpression:   aws.String("#race, #racer, #seq, #at, #distance, #speed"),
 		ExpressionAttributeNames: map[string]string{
 			"#race": "race", "#racer": "racer", "#seq": "seq", "#at": "at", "#distance": "distance", "#speed": "speed",
 		},
-		ExpressionAttributeValues: map[string]types.AttributeValue{":race": &types.AttributeValueMemberS{Value: name}},
+		ExpressionAttributeValues: values,
 	})
 	var places []race.Place
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+		page, err := pages.NextPage(s.ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +115,7 @@ func (t tables) racers(ctx context.Context, name string) ([]race.Place, error) {
 			record, err := readItem(item)
 			if err != nil {
 				// Its change was rejected when it came by: it must not stop the race.
-				slog.WarnContext(ctx, "unreadable item left out of the podium", "race", name, "reason", err.Error())
+				slog.WarnContext(s.ctx, "unreadable item left out of the podium", "race", s.race, "reason", err.Error())
 				continue
 			}
 			places = append(places, record.Place())
