@@ -90,6 +90,9 @@ func (p *pollers) mapping(ctx context.Context, config aws.Config, client *lambda
 	if err != nil {
 		return nil, err
 	}
+	if settings.RoleARN, err = awsapi.Role(ctx, client, settings.FunctionARN); err != nil {
+		return nil, err
+	}
 	if _, err := client.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: aws.String(uuid), Enabled: aws.Bool(false)}); err != nil {
 		return nil, err
 	}

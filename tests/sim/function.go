@@ -194,6 +194,9 @@ func (f *Function) read() bool {
 		}
 		s.closed, s.iterator = next == "", next
 		s.Offer(now, records)
+		if len(records) == 0 {
+			s.CaughtUp(now)
+		}
 		f.model.counts.PolledEventCount += int64(len(records))
 		did = did || len(records) > 0 || s.closed
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -69,8 +70,11 @@ func (f *Function) told(b *begun, o esm.Outcome) {
 	m, records := &f.model, b.task.Records
 	if o.Err != nil {
 		m.counts.Invocations--
-		m.counts.InvokedEventCount -= int64(len(records))
+		m.counts.FailedInvokeEventCount += int64(len(records))
 		return
+	}
+	if o.FunctionError != "" {
+		m.counts.Errors++
 	}
 	lowest := len(records)
 	if o.FunctionError == "" && bytes.Contains(o.Payload, []byte("itemIdentifier")) {
@@ -83,7 +87,6 @@ func (f *Function) told(b *begun, o esm.Outcome) {
 		}
 	}
 	if o.FunctionError != "" || b.task.Window != nil && !b.task.Window.Final && !bytes.Contains(o.Payload, []byte(`"state":`)) {
-		m.counts.Errors++
 		lowest = 0
 	}
 	m.counts.FailedInvokeEventCount += int64(len(records) - lowest)
@@ -92,17 +95,26 @@ func (f *Function) told(b *begun, o esm.Outcome) {
 		m.succeeded[n] = true
 		f.deal(b.shard, n, b.task.Window == nil)
 	}
-	if w := b.task.Window; w != nil && w.Final && o.FunctionError == "" {
-		for _, n := range b.shard.open {
-			m.settled[n] = true
-		}
-		b.shard.open = nil
+	if b.task.Window != nil && b.task.Window.Final && o.FunctionError == "" {
+		f.closeWindow(b.shard)
 	}
+}
+
+// closeWindow: its records aren't needed any more.
+func (f *Function) closeWindow(s *shard) {
+	for _, n := range s.open {
+		f.model.settled[n] = true
+	}
+	s.open = nil
 }
 
 func (f *Function) reported(b *begun, err error) {
 	if err != nil {
+		f.model.counts.DestinationDeliveryFailures++
 		return
+	}
+	if b.task.Window != nil && b.task.Window.Final {
+		f.closeWindow(b.shard)
 	}
 	if n := int64(len(b.task.Records)); f.Settings.OnFailure == "" {
 		f.model.counts.DroppedEventCount += n
@@ -210,6 +222,7 @@ func add(sum *esm.Counts, c esm.Counts) {
 	sum.OnFailureDestinationDeliveredEventCount += c.OnFailureDestinationDeliveredEventCount
 	sum.Invocations += c.Invocations
 	sum.Errors += c.Errors
+	sum.DestinationDeliveryFailures += c.DestinationDeliveryFailures
 }
 
 // failures are the function's documents in the failure destination.
@@ -224,6 +237,7 @@ func (f *Function) document(key string) (*Event, error) {
 		Payload            string
 		KinesisBatchInfo   *esm.BatchInfo
 		DDBStreamBatchInfo *esm.BatchInfo
+		TimeWindowInfo     *esm.TimeWindowInfo
 	}
 	if err := json.Unmarshal(f.world.objects[key], &doc); err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
@@ -239,6 +253,20 @@ func (f *Function) document(key string) (*Event, error) {
 	if info == nil || info.BatchSize != len(e.Kinesis.Records)+len(e.DynamoDB.Records) {
 		return nil, fmt.Errorf("%s says %+v of %d records", key, info, len(e.Kinesis.Records)+len(e.DynamoDB.Records))
 	}
+	e.Shard = info.ShardID
+	if doc.TimeWindowInfo == nil {
+		return e, nil
+	}
+	var window struct {
+		Window struct{ Start, End time.Time }
+		State  json.RawMessage
+		Final  bool `json:"isFinalInvokeForWindow"`
+		Early  bool `json:"isWindowTerminatedEarly"`
+	}
+	if err := json.Unmarshal([]byte(doc.Payload), &window); err != nil {
+		return nil, fmt.Errorf("the window of %s: %w", key, err)
+	}
+	e.Window = &esm.Window{Start: window.Window.Start, End: window.Window.End, State: window.State, Final: window.Final, Early: window.Early}
 	return e, nil
 }
 
@@ -272,19 +300,20 @@ func (f *Function) readFailures() error {
 
 // redrive mends everything and hands what lies in the failure destination over
 // again, as an operator does, long after and in any order. Nothing may be missing
-// then. Windows are left alone: they are over.
+// then. Of windows only what their last invocations got is handed over: records for
+// a window that is over have nowhere to go.
 func (w *World) redrive() error {
 	w.broken, w.gone = false, false
 	for _, f := range w.functions {
-		if f.Settings.Tumbling > 0 {
-			continue
-		}
 		keys := f.failures()
 		w.rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
 		for _, key := range keys {
 			e, err := f.document(key)
 			if err != nil {
 				return err
+			}
+			if e.Window != nil && !e.Window.Final {
+				continue
 			}
 			w.trace("%s gets %s again", f.Name, key)
 			response, err := f.Start(&Client{world: w})(context.Background(), e)
@@ -296,7 +325,9 @@ func (w *World) redrive() error {
 			}
 			w.flush()
 		}
-		f.model.failed = nil
+		if f.Settings.Tumbling == 0 {
+			f.model.failed = nil
+		}
 		if err := w.play(); err != nil {
 			return err
 		}

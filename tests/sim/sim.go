@@ -215,6 +215,7 @@ func (w *World) may(f Fault, p float64) bool {
 // play lets things happen in an order that the seed draws, until all is dealt with.
 func (w *World) play() error {
 	deadline := time.Now().Add(30 * 24 * time.Hour)
+	spins := 0
 	actor, acts := w.scenario.(Actor)
 	for {
 		w.flush()
@@ -246,6 +247,12 @@ func (w *World) play() error {
 		next := w.soonest()
 		if next.After(deadline) || next.IsZero() && !w.busy() {
 			return fmt.Errorf("%w after %v: %s", ErrStuck, time.Since(w.start), w.state())
+		}
+		if spins++; next.After(time.Now()) {
+			spins = 0
+		}
+		if spins > 1000 {
+			return fmt.Errorf("%w after %v: something is due all the time, and doesn't come", ErrStuck, time.Since(w.start))
 		}
 		w.waitUntil(next)
 		if w.gone && time.Since(w.lastPut) > time.Hour {

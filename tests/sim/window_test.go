@@ -97,7 +97,8 @@ func (s *windows) Check(w *sim.World) error {
 		}
 	}
 	for n, seen := range times {
-		if seen > 1 || seen == 0 && w.Mended() == false && !s.gather.Failed(n) {
+		// A window's state may lie in the failure bucket until it is handed over again.
+		if seen > 1 || seen == 0 && w.Mended() && !s.gather.Failed(n) {
 			return fmt.Errorf("record %d of %s is in %d windows", n+1, puts[n].Shard, seen)
 		}
 	}
