@@ -70,7 +70,8 @@ func Find(t *testing.T, scenario func() Scenario, options Options, n uint64) uin
 }
 
 // Explain runs a seed and, if it fails, says why, with the shortest run that fails,
-// too, its trace, and the commands that repeat both. It is empty if the seed passes.
+// too, its trace, and the commands that repeat both; with -short, without looking for
+// a shorter one. It is empty if the seed passes.
 func Explain(t *testing.T, seed uint64, scenario func() Scenario, options Options) string {
 	t.Helper()
 	err := Run(t, seed, scenario(), options)
@@ -88,6 +89,9 @@ func Explain(t *testing.T, seed uint64, scenario func() Scenario, options Option
 		return command
 	}
 	text := fmt.Sprintf("seed %d: %v\nagain: %s\n", seed, err, again())
+	if testing.Short() {
+		return text
+	}
 	if options.Only == nil {
 		seed, options = shorten(t, seed, scenario, options)
 	}

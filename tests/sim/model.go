@@ -23,6 +23,7 @@ type model struct {
 	dealt     []bool  // succeeded, or reported: the next of its key may come
 	settled   []bool  // and never needed again: with windows, once the window is over
 	succeeded []bool  // in an invocation at least
+	tries     []int32 // how often it was handed over and not dealt with
 	prefix    []int32 // how many of a key's records are dealt with, from its first on
 	inBatch   []int32 // of a key
 	failed    map[int]bool
@@ -37,6 +38,7 @@ func (m *model) grow(j *journal) {
 		m.dealt = append(m.dealt, make([]bool, n)...)
 		m.settled = append(m.settled, make([]bool, n)...)
 		m.succeeded = append(m.succeeded, make([]bool, n)...)
+		m.tries = append(m.tries, make([]int32, n)...)
 	}
 	if n := len(j.byKey) - len(m.prefix); n > 0 {
 		m.prefix = append(m.prefix, make([]int32, n)...)
@@ -95,6 +97,9 @@ func (f *Function) told(b *begun, o esm.Outcome) {
 		m.succeeded[n] = true
 		f.deal(b.shard, n, b.task.Window == nil)
 	}
+	for i := range records[lowest:] {
+		m.tries[f.journal.number(records[lowest+i].Sequence)]++
+	}
 	if b.task.Window != nil && b.task.Window.Final && o.FunctionError == "" {
 		f.closeWindow(b.shard)
 	}
@@ -115,6 +120,13 @@ func (f *Function) reported(b *begun, err error) {
 	}
 	if b.task.Window != nil && b.task.Window.Final {
 		f.closeWindow(b.shard)
+	}
+	if most := f.Settings.MaximumRetryAttempts; b.task.Failure.RequestContext.Condition == "RetryAttemptsExhausted" {
+		for i := range b.task.Records {
+			if n := f.journal.number(b.task.Records[i].Sequence); int(f.model.tries[n]) <= most {
+				f.world.blameLocked("%s gives record %s up after %d attempts, with %d retries", f.Name, short(b.task.Records[i].Sequence), f.model.tries[n], most)
+			}
+		}
 	}
 	if n := int64(len(b.task.Records)); f.Settings.OnFailure == "" {
 		f.model.counts.DroppedEventCount += n

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -38,7 +39,8 @@ func TestPipeline(t *testing.T) {
 
 // pipeline is that of the stack: telemetry → standings → podiums. Four races run: one
 // of many racers, two whose podium is just filled or isn't, and one of guests, whom
-// an administrator enters and removes.
+// an administrator enters and removes. Some guests were there before the podiums
+// were, and some items are none that a podium could hold.
 type pipeline struct {
 	standings, podiums *sim.Table
 	update, climb      *sim.Function
@@ -58,9 +60,20 @@ func (p *pipeline) Setup(w *sim.World) {
 	p.standings, p.podiums = w.Table("STANDINGS_TABLE", "race", "racer"), w.Table("PODIUMS_TABLE", "race")
 	p.standings.Refuses = func(item sim.Item) bool { return !w.Mended() && number(item["power"]) == cursed }
 	p.standings.Watch, p.podiums.Watch = seqRises, versionRises
-	getenv := func(name string) string { return name }
+	for i := range guests / 2 {
+		p.guests[i]++
+		p.standings.Seed(p.guest(i))
+	}
+	getenv := func(function string) func(string) string {
+		return func(name string) string {
+			if name == "AWS_LAMBDA_FUNCTION_NAME" {
+				return function
+			}
+			return name
+		}
+	}
 	p.update = w.Add(&sim.Function{Name: "standings", Settings: w.Settings(esm.Kinesis), Start: func(c *sim.Client) sim.Handler {
-		h, err := standings.New(getenv, c, c)
+		h, err := standings.New(getenv("standings"), c, c)
 		if err != nil {
 			panic(err)
 		}
@@ -68,7 +81,7 @@ func (p *pipeline) Setup(w *sim.World) {
 		return func(ctx context.Context, e *sim.Event) (any, error) { return h.Handle(ctx, e.Kinesis) }
 	}})
 	p.climb = w.Add(&sim.Function{Name: "podium", Changes: p.standings, Settings: w.Settings(esm.DynamoDB), Start: func(c *sim.Client) sim.Handler {
-		h, err := podium.New(getenv, c, c)
+		h, err := podium.New(getenv("podium"), c, c)
 		if err != nil {
 			panic(err)
 		}
@@ -133,16 +146,25 @@ func (p *pipeline) Record(n int, r *rand.Rand) (string, []byte) {
 func (p *pipeline) Act(_ *sim.World, r *rand.Rand) {
 	i := r.IntN(guests)
 	p.guests[i]++
-	v := p.record("g"+strconv.Itoa(10+i), []string{"spa", "guests"}[i%2], p.guests[i])
-	item, err := attributevalue.MarshalMap(v)
+	switch item := p.guest(i); r.IntN(10) {
+	case 0, 1, 2:
+		p.standings.Delete(item)
+	case 3:
+		item["racer"] = &types.AttributeValueMemberS{Value: "broken" + strconv.Itoa(r.IntN(3))}
+		item["distance"] = &types.AttributeValueMemberS{Value: "far"}
+		p.standings.Put(item)
+	default:
+		p.standings.Put(item)
+	}
+}
+
+// guest is the item of a guest's present state.
+func (p *pipeline) guest(i int) sim.Item {
+	item, err := attributevalue.MarshalMap(p.record("g"+strconv.Itoa(10+i), []string{"spa", "guests"}[i%2], p.guests[i]))
 	if err != nil {
 		panic(err)
 	}
-	if r.IntN(3) == 0 {
-		p.standings.Delete(item)
-		return
-	}
-	p.standings.Put(item)
+	return item
 }
 
 // seqRises: a racer's newest record is never replaced by an older one or written
@@ -168,10 +190,8 @@ func (p *pipeline) Check(w *sim.World) error {
 		switch {
 		case p.update.Failed(i):
 		case put.Malformed:
-			var d reject.Document
-			object := "rejected/AWS_LAMBDA_FUNCTION_NAME/" + put.Shard + "/" + put.Sequence + ".json"
-			if err := json.Unmarshal(w.Object(object), &d); err != nil || string(d.Data) != string(put.Data) {
-				return fmt.Errorf("malformed record %s isn't whole in %s: %w", put.Sequence, object, err)
+			if err := rejected(w, "standings", put.Shard, put.Sequence, put.Data); err != nil {
+				return err
 			}
 		default:
 			newest[put.Key] = max(newest[put.Key], p.made[put.Made])
@@ -179,6 +199,9 @@ func (p *pipeline) Check(w *sim.World) error {
 	}
 	races := map[string][]race.Place{}
 	for _, item := range p.standings.Items() {
+		if _, broken := item["distance"].(*types.AttributeValueMemberS); broken {
+			continue
+		}
 		var r race.Record
 		if err := attributevalue.UnmarshalMap(item, &r); err != nil {
 			return err
@@ -202,10 +225,20 @@ func (p *pipeline) Check(w *sim.World) error {
 		}
 		return fmt.Errorf("%s is lost: seq %d was put", key, seq)
 	}
-	failed := map[string]bool{}
+	failed, changed := map[string]bool{}, map[string]bool{}
 	for i, change := range p.standings.Changes() {
 		if p.climb.Failed(i) {
 			failed[change.Change.Keys["race"].String()] = true
+		} else if far := change.Change.NewImage["distance"]; change.Change.NewImage != nil && far.DataType() == events.DataTypeString {
+			data, err := json.Marshal(change.Change)
+			if err != nil {
+				return err
+			}
+			if err := rejected(w, "podium", change.EventID, change.Change.SequenceNumber, data); err != nil {
+				return err
+			}
+		} else {
+			changed[change.Change.Keys["race"].String()] = true
 		}
 	}
 	for _, item := range p.podiums.Items() {
@@ -219,9 +252,19 @@ func (p *pipeline) Check(w *sim.World) error {
 		delete(races, got.Race)
 	}
 	for name := range races {
-		if !failed[name] {
+		if changed[name] && !failed[name] {
 			return fmt.Errorf("%s has no podium", name)
 		}
+	}
+	return nil
+}
+
+// rejected checks that a function has set a record aside, whole.
+func rejected(w *sim.World, function, shard, sequence string, data []byte) error {
+	var d reject.Document
+	object := "rejected/" + function + "/" + shard + "/" + sequence + ".json"
+	if err := json.Unmarshal(w.Object(object), &d); err != nil || string(d.Data) != string(data) {
+		return fmt.Errorf("record %s can't be read, and isn't whole in %s: %w", sequence, object, err)
 	}
 	return nil
 }

@@ -62,6 +62,9 @@ func (t *Table) Items() []Item {
 	return items
 }
 
+// Seed enters an item that was there before the change stream was.
+func (t *Table) Seed(item Item) { t.items[t.key(item)] = item }
+
 // Put replaces an item, as an administrator does.
 func (t *Table) Put(item Item) {
 	t.world.mu.Lock()
