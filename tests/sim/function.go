@@ -92,6 +92,7 @@ type shard struct {
 	past     []*esm.Shard // of the pollers before
 	checked  int          // how many of its records the checkpoint has passed
 	open     []int        // numbers of the records in its open window
+	alone    map[int]int  // how often its poller handed over a batch of one in vain, by number
 }
 
 // begun is a task whose outcome is still to come.
@@ -148,7 +149,7 @@ func (f *Function) discover() {
 		if err != nil {
 			panic(err) // it is our own stream
 		}
-		s := &shard{Shard: esm.NewShard(f.Settings, info.ID), iterator: iterator}
+		s := &shard{Shard: esm.NewShard(f.Settings, info.ID), iterator: iterator, alone: map[int]int{}}
 		f.shards[info.ID] = s
 		f.order = append(f.order, s)
 	}
@@ -168,7 +169,7 @@ func (f *Function) restart(s *shard) {
 		panic(err)
 	}
 	s.past = append(s.past, s.Shard)
-	s.open = nil
+	s.open, s.alone = nil, map[int]int{}
 	s.Shard, s.iterator, s.closed = esm.NewShard(f.Settings, s.ID), iterator, false
 	s.Resume(after)
 }

@@ -97,6 +97,12 @@ func (f *Function) told(b *begun, o esm.Outcome) {
 		m.succeeded[n] = true
 		f.deal(b.shard, n, b.task.Window == nil)
 	}
+	if len(records) == 1 && lowest == 0 && f.Settings.MaximumRetryAttempts != esm.Unlimited {
+		n := f.journal.number(records[0].Sequence)
+		if b.shard.alone[n]++; b.shard.alone[n] > f.Settings.MaximumRetryAttempts+1 {
+			f.world.blameLocked("%s gets record %s alone for the %dth time: it holds up its shard", f.Name, short(records[0].Sequence), b.shard.alone[n])
+		}
+	}
 	for i := range records[lowest:] {
 		m.tries[f.journal.number(records[lowest+i].Sequence)]++
 	}

@@ -34,7 +34,7 @@ var guards = []mutant{
 	},
 	{
 		name: "failed writes taken for success", file: "lambdas/standings/handler/handler.go",
-		from: `failures.Add(b.first[key], fmt.Errorf("racer %s of race %s: %w", key.Racer, key.Race, err))`, to: `_ = fmt.Errorf`,
+		from: `failures.Add(b.first[key], fmt.Errorf("racer %s of race %s: %w", key.Racer, key.Race, err))`, to: `_ = fmt.Sprint(key)`,
 	},
 	{
 		name: "failed rejects taken for success", file: "lambdas/standings/handler/handler.go",
@@ -54,7 +54,7 @@ var guards = []mutant{
 	},
 	{
 		name: "the last record of a batch wins", file: "lambdas/race/fold.go",
-		from: `compareAge(r, held) > 0`, to: `true`,
+		from: `compareAge(r, held) > 0`, to: `compareAge(r, held) > -2`,
 	},
 	{
 		name: "the highest failure reported, not the lowest", file: "lambdas/kit/partial/partial.go",
@@ -132,7 +132,7 @@ var guards = []mutant{
 	},
 	{
 		name: "the checkpoint passes what is in work", file: "local/esm/shard.go",
-		from: "for n < len(s.ahead) && s.ahead[n] {", to: "for n < len(s.ahead) {",
+		from: "\treturn s.last\n", to: "\tif n := len(s.seqs); n > 0 {\n\t\treturn s.seqs[n-1]\n\t}\n\treturn s.last\n",
 	},
 	{
 		name: "a shard drained with an invocation in work", file: "local/esm/shard.go",

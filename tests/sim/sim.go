@@ -228,7 +228,7 @@ func (w *World) play() error {
 		case putting && w.chance(.3):
 			w.put()
 			continue
-		case acts && putting && w.chance(.02):
+		case acts && putting && w.chance(.2):
 			actor.Act(w, w.rand)
 			continue
 		case putting && w.misfortune():
