@@ -137,7 +137,7 @@ fuzz: ## Fuzz the decoders, a minute each
 
 .PHONY: sim
 sim: ## A thousand simulated runs of the handlers, each with other faults (SEEDS=…)
-	go test -count=1 ./lambdas/standings -run Simulation -sim.seeds=$(or $(SEEDS),1000)
+	go test -count=1 -timeout=30m ./tests/sim -seeds=$(or $(SEEDS),1000)
 
 .PHONY: synth
 synth: install ## Synthesize the stack and the example below build, the CDK's warnings as errors
