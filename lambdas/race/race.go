@@ -50,6 +50,24 @@ func (e *MalformedError) Error() string {
 // *MalformedError. All fields are required and their names are case-sensitive;
 // unknown fields are accepted.
 func Parse(data []byte) (Record, error) {
+	var record Record
+	err := ParseInto(data, &record)
+	return record, err
+}
+
+// ParseInto is Parse into a record that is there. It keeps the names of one that
+// has the same, so that the records of a racer share them. After an error the
+// record is zero.
+func ParseInto(data []byte, record *Record) error {
+	if scan(data, record) {
+		return nil
+	}
+	var err error
+	*record, err = parse(data)
+	return err
+}
+
+func parse(data []byte) (Record, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return Record{}, ErrKeepAlive
 	}

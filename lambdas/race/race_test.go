@@ -3,6 +3,7 @@ package race_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -122,10 +123,43 @@ func TestValidateNamesEveryProblemAtOnce(t *testing.T) {
 	}
 }
 
+// odd are payloads near the border of what is read in a hurry.
+var odd = []string{
+	strings.Replace(good, "1234.5", "01234.5", 1), strings.Replace(good, "1234.5", "1234.", 1), strings.Replace(good, "1234.5", ".5", 1),
+	strings.Replace(good, "1234.5", "0.1234567890123456789", 1), strings.Replace(good, "1234.5", "123456789012345", 1),
+	strings.Replace(good, "1234.5", "1e3", 1), strings.Replace(good, "1234.5", "-0", 1), strings.Replace(good, "1234.5", "0", 1),
+	strings.Replace(good, ":12,", ":12.0,", 1), strings.Replace(good, ":12,", ":012,", 1), strings.Replace(good, ":12,", ":1234567890123456,", 1),
+	strings.Replace(good, "monza", "mon\\u007aa", 1), strings.Replace(good, "monza", "mon\tza", 1), strings.Replace(good, "monza", "mon\x7fza", 1),
+	strings.Replace(good, "123Z", "123+00:00", 1), strings.Replace(good, "123Z", "123z", 1), strings.Replace(good, "2026", "0000", 1),
+	strings.Replace(good, "{", `{"race":"spa",`, 1), strings.Replace(good, "{", `{"x":1.50,"y":true,"z":null,"w":"v", "u" : false ,`, 1),
+	strings.Replace(good, "{", `{"x":-1,`, 1), strings.Replace(good, "{", `{"x":truex,`, 1), strings.Replace(good, "{", `{"x":[],`, 1),
+	strings.Replace(good, "{", `{"x":1e5,`, 1), strings.Replace(good, "{", `{"":0,`, 1), " \n" + good + "\t ", good + "x", good + ",", good[:len(good)-1],
+	strings.Replace(good, "310", "310,", 1), strings.Replace(good, ":310", ":", 1),
+}
+
+func BenchmarkParse(b *testing.B) {
+	for name, payload := range map[string]string{"200B": good, "1KB": strings.Replace(good, "{", `{"note":"`+strings.Repeat("x", 860)+`",`, 1)} {
+		b.Run(name, func(b *testing.B) {
+			var record race.Record
+			for b.Loop() {
+				if err := race.ParseInto([]byte(payload), &record); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
+	for _, payload := range odd {
+		f.Add([]byte(payload))
+	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		record, err := race.Parse(payload)
+		if slow, other := race.ParseSlowly(payload); slow != record || fmt.Sprint(other) != fmt.Sprint(err) {
+			t.Fatalf("read in a hurry it is %+v (%v), and else %+v (%v)", record, err, slow, other)
+		}
 		if err != nil {
 			var malformed *race.MalformedError
 			if errors.Is(err, race.ErrKeepAlive) == errors.As(err, &malformed) {
