@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
 func TestMain(m *testing.M) {
@@ -20,14 +20,36 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func newArchive() (*program, *bytes.Buffer) {
-	p, err := newProgram(func(name string) string { return "test-" + name })
+// archive is the function, and the metrics that it writes.
+type archive struct {
+	lambda.Handler
+	metrics bytes.Buffer
+}
+
+func newArchive() *archive {
+	a := &archive{}
+	h, err := newHandler(func(name string) string { return "test-" + name }, &a.metrics)
 	if err != nil {
 		panic(err)
 	}
-	metrics := &bytes.Buffer{}
-	p.metrics = metrics
-	return p, metrics
+	a.Handler = h
+	return a
+}
+
+func (a *archive) handle(t *testing.T, e events.KinesisFirehoseEvent) (out events.KinesisFirehoseResponse) {
+	t.Helper()
+	payload, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := a.Invoke(t.Context(), payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(answer, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func event(t *testing.T, name string) events.KinesisFirehoseEvent {
@@ -57,11 +79,11 @@ func TestRecordsGetTheirAnswerInOrder(t *testing.T) {
 		"empty":      {"", "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, metrics := newArchive()
+			a := newArchive()
 			e := event(t, name)
-			out, err := p.handle(t.Context(), e)
-			if err != nil || len(out.Records) != len(e.Records) {
-				t.Fatalf("%d answers for %d records, %v", len(out.Records), len(e.Records), err)
+			out := a.handle(t, e)
+			if len(out.Records) != len(e.Records) {
+				t.Fatalf("%d answers for %d records", len(out.Records), len(e.Records))
 			}
 			var results, lines strings.Builder
 			for i, r := range out.Records {
@@ -87,70 +109,15 @@ func TestRecordsGetTheirAnswerInOrder(t *testing.T) {
 			if diff := cmp.Diff(c.lines, lines.String()); diff != "" {
 				t.Errorf("lines (-want +got)\n%s", diff)
 			}
-			if got := strings.Contains(metrics.String(), fmt.Sprintf(`"RejectedRecords":%d,`, c.failed)); got != (c.failed > 0) {
-				t.Errorf("metrics %s for %d failed records", metrics, c.failed)
+			if got := strings.Contains(a.metrics.String(), fmt.Sprintf(`"RejectedRecords":%d,`, c.failed)); got != (c.failed > 0) {
+				t.Errorf("metrics %s for %d failed records", &a.metrics, c.failed)
 			}
 		})
 	}
 }
 
-func TestTheAnswerIsWhatFirehoseReads(t *testing.T) {
-	p, _ := newArchive()
-	out, err := p.handle(t.Context(), event(t, "keep-alive"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := json.Marshal(out)
-	const want = `{"records":[{"recordId":"495469866831355442865074579363216256757001924711567851540001","result":"Dropped","data":""},`
-	if err != nil || !strings.HasPrefix(string(body), want) {
-		t.Errorf("got %s, %v", body, err)
-	}
-	// The type that the library has for it reads it too.
-	var response events.KinesisFirehoseResponse
-	if err := json.Unmarshal(body, &response); err != nil || len(response.Records) != 3 || len(response.Records[2].Data) == 0 {
-		t.Errorf("got %+v, %v", response, err)
-	}
-}
-
-// TestTheAnswerKeepsToItsLimit draws batches around a small limit: the answer
-// never exceeds it, what has no room fails without its
-// data, and nothing that fits is failed.
-func TestTheAnswerKeepsToItsLimit(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p, _ := newArchive()
-		p.limit = 4000
-		var e events.KinesisFirehoseEvent
-		for i := range rapid.IntRange(0, 20).Draw(t, "records") {
-			payload := fmt.Sprintf(`{"race":"m","racer":"r","seq":%d,"at":"2026-11-21T10:00:00Z","distance":0,"speed":0,"power":0,"x":%q}`,
-				i+1, strings.Repeat("x", rapid.IntRange(0, 900).Draw(t, "padding")))
-			if rapid.IntRange(0, 4).Draw(t, "kind") == 0 {
-				payload = payload[1:]
-			}
-			e.Records = append(e.Records, events.KinesisFirehoseEventRecord{RecordID: fmt.Sprint(1000 + i), Data: []byte(payload)})
-		}
-		out, err := p.handle(t.Context(), e)
-		if err != nil || len(out.Records) != len(e.Records) {
-			t.Fatalf("%d answers for %d records, %v", len(out.Records), len(e.Records), err)
-		}
-		body, err := json.Marshal(out)
-		if err != nil || len(body) > p.limit {
-			t.Fatalf("%d bytes, limit %d, %v", len(body), p.limit, err)
-		}
-		for i, r := range out.Records {
-			// 20 bytes a record: room kept for the longest result and a comma.
-			full := len(body) + (len(e.Records[i].Data)+3)/3*4
-			if len(r.Data) == 0 && full < p.limit-20*len(out.Records) {
-				t.Fatalf("record %d lost its data although the answer only has %d bytes", i, len(body))
-			}
-			if len(r.Data) == 0 && r.Result != "ProcessingFailed" {
-				t.Fatalf("record %d is %s without data", i, r.Result)
-			}
-		}
-	})
-}
-
 func TestMissingEnvironmentIsNamed(t *testing.T) {
-	if _, err := newProgram(func(string) string { return "" }); err == nil || !strings.Contains(err.Error(), "AWS_LAMBDA_FUNCTION_NAME") {
+	if _, err := newHandler(func(string) string { return "" }, nil); err == nil || !strings.Contains(err.Error(), "AWS_LAMBDA_FUNCTION_NAME") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -13,10 +13,10 @@ import (
 
 func main() {
 	slog.SetDefault(boot.Logger(os.Stderr))
-	p, err := newProgram(os.Getenv)
+	h, err := newHandler(os.Getenv, os.Stdout)
 	if err != nil {
 		slog.Error("archive can't start", "error", err.Error())
 		os.Exit(1)
 	}
-	lambda.Start(p.handle)
+	lambda.Start(h)
 }

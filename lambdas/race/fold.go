@@ -12,10 +12,13 @@ type Fold map[Key]Record
 
 // Add takes the record in if it is newer than what the fold holds of its racer.
 func (f Fold) Add(r Record) {
-	if held, ok := f[r.Key()]; !ok || compareAge(r, held) > 0 {
+	if held, ok := f[r.Key()]; !ok || r.After(held) {
 		f[r.Key()] = r
 	}
 }
+
+// After tells whether r is newer than another record of its racer.
+func (r Record) After(held Record) bool { return compareAge(r, held) > 0 }
 
 // compareAge orders by seq. Two different records with the same seq are a
 // producer's fault; the other fields break that tie so that even then the order

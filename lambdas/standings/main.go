@@ -21,11 +21,15 @@ func main() {
 	if err != nil {
 		fatal(err)
 	}
-	h, err := handler.New(os.Getenv, dynamodb.NewFromConfig(cfg), reject.NewS3(cfg, os.Getenv))
+	rejects, err := reject.FromEnvironment(cfg, os.Getenv)
 	if err != nil {
 		fatal(err)
 	}
-	lambda.Start(h.Handle)
+	h, err := handler.New(os.Getenv, dynamodb.NewFromConfig(cfg), rejects)
+	if err != nil {
+		fatal(err)
+	}
+	lambda.Start(h)
 }
 
 func fatal(err error) {

@@ -58,7 +58,8 @@ type Rejected struct {
 	// there it is the event's id, which is unique in the stream.
 	ShardID        string `json:"shardId"`
 	SequenceNumber string `json:"sequenceNumber"`
-	PartitionKey   string `json:"partitionKey"`
+	// PartitionKey is the record's, or the changed item's key as JSON.
+	PartitionKey string `json:"partitionKey"`
 	// ApproximateArrivalTimestamp is when the stream took the record.
 	ApproximateArrivalTimestamp time.Time `json:"approximateArrivalTimestamp"`
 	// Reason says what is wrong. It is logged, so it must not quote Data.

@@ -31,19 +31,21 @@ var _ UpdateItemAPI = (*dynamodb.Client)(nil)
 
 // Handler is the function. It is safe for concurrent use.
 type Handler struct {
+	lambda.Handler
 	table string
 	db    UpdateItemAPI
 }
 
-// New is the function's handler. It reads the environment through getenv
+// New is the function. It reads the environment through getenv
 // (os.Getenv); the error names every variable that is missing.
-func New(getenv func(string) string, db UpdateItemAPI, rejects batch.Rejects) (lambda.Handler, error) {
+func New(getenv func(string) string, db UpdateItemAPI, rejects batch.Rejects) (*Handler, error) {
 	env, err := boot.Environment(getenv, "PACES_TABLE")
 	if err != nil {
 		return nil, err
 	}
 	h := &Handler{table: env["PACES_TABLE"], db: db}
-	return batch.Windows(batch.Kinesis, h.window, batch.Options{Rejects: rejects}), nil
+	h.Handler = batch.Windows(batch.Kinesis, h.window, batch.Options{Rejects: rejects})
+	return h, nil
 }
 
 // window takes the records in and, at the window's end, writes what came of them.
