@@ -1,41 +1,35 @@
 package kpl_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"log"
+	"log/slog"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"github.com/millrace/millrace/lambdas/kit/batch"
+	"github.com/millrace/millrace/lambdas/kit/decode"
 	"github.com/millrace/millrace/lambdas/kit/kpl"
-	"github.com/millrace/millrace/lambdas/kit/partial"
 )
 
 // A handler takes every user record, and fails those of a Kinesis record together.
 func ExampleSplit() {
-	handle := func(event events.KinesisEvent) events.KinesisEventResponse {
-		var failures partial.Failures
-		var records []kpl.Record
-		for position, r := range event.Records {
-			var aggregated bool
-			if records, aggregated = kpl.Split(r.Kinesis.Data, records[:0]); !aggregated {
-				records = append(records, kpl.Record{PartitionKey: []byte(r.Kinesis.PartitionKey), Data: r.Kinesis.Data})
-			}
-			for _, one := range records {
-				if len(one.Data) == 0 {
-					failures.Add(position, fmt.Errorf("%s.%d is empty", r.Kinesis.SequenceNumber, one.Sub))
-					continue
-				}
-				fmt.Printf("%s.%d %s: %s\n", r.Kinesis.SequenceNumber, one.Sub, one.PartitionKey, one.Data)
-			}
+	handler := batch.Each(batch.Kinesis, func(_ context.Context, r decode.Record) error {
+		records, aggregated := kpl.Split(r.Data, nil)
+		if !aggregated {
+			records = append(records, kpl.Record{PartitionKey: []byte(r.PartitionKey), Data: r.Data})
 		}
-		if first, failed := failures.First(); failed {
-			fmt.Println("from", event.Records[first.Position].Kinesis.SequenceNumber, "again:", first.Err)
-			return events.KinesisEventResponse{BatchItemFailures: []events.KinesisBatchItemFailure{
-				{ItemIdentifier: event.Records[first.Position].Kinesis.SequenceNumber},
-			}}
+		for _, one := range records {
+			if len(one.Data) == 0 {
+				return fmt.Errorf("%s.%d is empty", r.SequenceNumber, one.Sub)
+			}
+			fmt.Printf("%s.%d %s: %s\n", r.SequenceNumber, one.Sub, one.PartitionKey, one.Data)
 		}
-		return events.KinesisEventResponse{}
-	}
+		return nil
+	}, batch.Options{Log: slog.New(slog.DiscardHandler)})
 
 	a, err := kpl.NewAggregator(kpl.Options{})
 	if err != nil {
@@ -50,15 +44,21 @@ func ExampleSplit() {
 	for _, data := range [][]byte{a.Flush()[0].Data, []byte("9 km"), {}} {
 		event.Records = append(event.Records, events.KinesisEventRecord{Kinesis: events.KinesisRecord{
 			SequenceNumber: fmt.Sprint(100 + len(event.Records)), PartitionKey: "eve", Data: data,
+			ApproximateArrivalTimestamp: events.SecondsEpochTime{Time: time.Unix(1767225600, 0)},
 		}})
 	}
-	handle(event)
+	payload, err := json.Marshal(event)
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer, err := handler.Invoke(context.Background(), payload)
+	fmt.Println(string(answer), err)
 	// Output:
 	// 100.0 ada: 12 km
 	// 100.1 ben: 11 km
 	// 100.2 ada: 13 km
 	// 101.0 eve: 9 km
-	// from 102 again: 102.0 is empty
+	// {"batchItemFailures":[{"itemIdentifier":"102"}]} <nil>
 }
 
 // One aggregator for a stream with two shards: the KCL takes only what belongs to

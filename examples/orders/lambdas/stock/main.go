@@ -16,16 +16,16 @@ import (
 
 func main() {
 	slog.SetDefault(boot.Logger(os.Stderr))
-	p, err := newProgram()
+	handler, err := newHandler()
 	if err != nil {
 		slog.Error("stock can't start", "error", err.Error())
 		os.Exit(1)
 	}
-	lambda.Start(p.handle)
+	lambda.Start(handler)
 }
 
-func newProgram() (*program, error) {
-	env, err := boot.Environment(os.Getenv, "STOCK_TABLE", "BOOKED_TABLE", "FAILURE_BUCKET", "AWS_LAMBDA_FUNCTION_NAME")
+func newHandler() (lambda.Handler, error) {
+	env, err := boot.Environment(os.Getenv, "STOCK_TABLE", "BOOKED_TABLE")
 	if err != nil {
 		return nil, err
 	}
@@ -33,8 +33,10 @@ func newProgram() (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &program{
-		db: dynamodb.NewFromConfig(cfg), stock: env["STOCK_TABLE"], booked: env["BOOKED_TABLE"],
-		rejects: &reject.Writer{Client: reject.NewS3(cfg, os.Getenv), Bucket: env["FAILURE_BUCKET"], Function: env["AWS_LAMBDA_FUNCTION_NAME"]},
-	}, nil
+	rejects, err := reject.FromEnvironment(cfg, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	p := &program{db: dynamodb.NewFromConfig(cfg), stock: env["STOCK_TABLE"], booked: env["BOOKED_TABLE"]}
+	return p.handler(rejects), nil
 }

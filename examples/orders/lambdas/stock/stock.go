@@ -5,17 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
-	"strings"
 
-	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"github.com/millrace/millrace/lambdas/kit/partial"
-	"github.com/millrace/millrace/lambdas/kit/reject"
+	"github.com/millrace/millrace/lambdas/kit/batch"
+	"github.com/millrace/millrace/lambdas/kit/decode"
 )
 
 // order is what the shop puts into the stream.
@@ -58,51 +56,22 @@ type transactions interface {
 
 var _ transactions = (*dynamodb.Client)(nil)
 
-// rejects is where orders go that can never be booked.
-type rejects interface {
-	Write(context.Context, reject.Document) error
-}
-
 type program struct {
 	db            transactions
 	stock, booked string
-	rejects       rejects
 }
 
-// handle books the orders of the event one after the other. It ends at the first
+// handler books the orders of a batch one after the other. It ends at the first
 // that fails, which Lambda retries with all that follow, so that orders of one
-// partition key stay in order.
-func (p *program) handle(ctx context.Context, event events.KinesisEvent) (events.KinesisEventResponse, error) {
-	ctx, cancel := partial.Context(ctx)
-	defer cancel()
-	response := events.KinesisEventResponse{BatchItemFailures: []events.KinesisBatchItemFailure{}}
-	for i, record := range event.Records {
-		err := p.process(ctx, record)
-		if err == nil {
-			continue
+// partition key stay in order. What is no order is set aside.
+func (p *program) handler(rejects batch.Rejects) lambda.Handler {
+	return batch.Each(batch.Kinesis, func(ctx context.Context, record decode.Record) error {
+		o, err := parse(record.Data)
+		if err != nil {
+			return batch.Permanent(err)
 		}
-		slog.ErrorContext(ctx, "an order failed: the batch will be retried from here", "error", err.Error(), "sequenceNumber", record.Kinesis.SequenceNumber)
-		if err := (partial.Failure{Position: i, Err: err, Count: 1}).BatchError(); err != nil {
-			return response, err
-		}
-		response.BatchItemFailures = append(response.BatchItemFailures, events.KinesisBatchItemFailure{ItemIdentifier: record.Kinesis.SequenceNumber})
-		return response, nil
-	}
-	slog.InfoContext(ctx, "batch", "records", len(event.Records))
-	return response, nil
-}
-
-func (p *program) process(ctx context.Context, record events.KinesisEventRecord) error {
-	o, err := parse(record.Kinesis.Data)
-	if err != nil {
-		shard, _, _ := strings.Cut(record.EventID, ":")
-		return p.rejects.Write(ctx, reject.Document{
-			EventSourceARN: record.EventSourceArn, ShardID: shard, SequenceNumber: record.Kinesis.SequenceNumber,
-			PartitionKey: record.Kinesis.PartitionKey, ApproximateArrivalTimestamp: record.Kinesis.ApproximateArrivalTimestamp.UTC(),
-			Reason: err.Error(), Data: record.Kinesis.Data,
-		})
-	}
-	return p.book(ctx, o)
+		return p.book(ctx, o)
+	}, batch.Options{Rejects: rejects})
 }
 
 // book takes the order's articles out of stock and notes the order, both or

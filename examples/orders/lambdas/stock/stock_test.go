@@ -2,18 +2,21 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/millrace/millrace/lambdas/kit/reject"
+	"github.com/millrace/millrace/lambdas/kit/batch"
 )
 
 // shop is a DynamoDB and a failure bucket with what the program wrote.
@@ -43,21 +46,38 @@ func (s *shop) TransactWriteItems(_ context.Context, in *dynamodb.TransactWriteI
 	return &dynamodb.TransactWriteItemsOutput{}, nil
 }
 
-func (s *shop) Write(_ context.Context, d reject.Document) error {
-	s.rejected = append(s.rejected, d.SequenceNumber+": "+d.Reason)
+func (s *shop) Write(_ context.Context, r batch.Rejected) error {
+	s.rejected = append(s.rejected, r.SequenceNumber+": "+r.Reason)
 	return nil
 }
 
-func newTest() (*shop, *program) {
+// handle is the function.
+type handle struct{ lambda.Handler }
+
+func newTest() (*shop, handle) {
 	s := &shop{booked: map[string]bool{}, reserved: map[string]int{}}
-	return s, &program{db: s, rejects: s, stock: "stock", booked: "booked"}
+	return s, handle{(&program{db: s, stock: "stock", booked: "booked"}).handler(s)}
+}
+
+func (h handle) handle(ctx context.Context, e events.KinesisEvent) (out events.KinesisEventResponse, err error) {
+	payload, err := json.Marshal(e)
+	if err != nil {
+		return out, err
+	}
+	answer, err := h.Invoke(ctx, payload)
+	if err != nil {
+		return out, err
+	}
+	return out, json.Unmarshal(answer, &out)
 }
 
 func event(data ...string) events.KinesisEvent {
 	var e events.KinesisEvent
 	for i, d := range data {
 		e.Records = append(e.Records, events.KinesisEventRecord{
-			EventID: "shardId-000000000000:1", Kinesis: events.KinesisRecord{Data: []byte(d), SequenceNumber: fmt.Sprint(i)},
+			EventID: "shardId-000000000000:1", Kinesis: events.KinesisRecord{
+				Data: []byte(d), SequenceNumber: fmt.Sprint(i), ApproximateArrivalTimestamp: events.SecondsEpochTime{Time: time.Unix(0, 0)},
+			},
 		})
 	}
 	return e
