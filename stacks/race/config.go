@@ -28,6 +28,9 @@ type Config struct {
 	Standings spec.Consumer
 	// Podium is the mapping between the standings' changes and the podium function.
 	Podium spec.Consumer
+	// Pace is the mapping between the stream and the pace function, whose windows are
+	// 30 s by default.
+	Pace spec.Consumer
 	// Archive is the delivery to S3.
 	Archive spec.S3Delivery
 	// AlarmEmail gets the alarms; none by default.
@@ -91,6 +94,9 @@ func (c Config) withDefaults() Config {
 	c.Standings.BatchSize = cmp.Or(c.Standings.BatchSize, 10_000)
 	c.Standings.BatchingWindow = cmp.Or(c.Standings.BatchingWindow, time.Second)
 	c.Podium.BatchSize = cmp.Or(c.Podium.BatchSize, 1_000)
+	c.Pace.BatchSize = cmp.Or(c.Pace.BatchSize, 10_000)
+	c.Pace.BatchingWindow = cmp.Or(c.Pace.BatchingWindow, time.Second)
+	c.Pace.TumblingWindow = cmp.Or(c.Pace.TumblingWindow, 30*time.Second)
 	return c
 }
 
@@ -103,6 +109,7 @@ func (c Config) Validate() error {
 	telemetry := spec.Source{Kind: spec.Kinesis, Shards: c.Stream.Shards, Retention: max(c.Stream.WithDefaults().RetentionPeriod, spec.StreamRetention.Min)}
 	check.Merge(c.Standings.Validate(StackName+"/UpdateStandings", telemetry))
 	check.Merge(c.Podium.Validate(StackName+"/UpdatePodiums", spec.Source{Kind: spec.DynamoDB, Retention: spec.ChangeRetention}))
+	check.Merge(c.Pace.Validate(StackName+"/UpdatePaces", telemetry))
 	check.Merge(c.Archive.Validate(StackName + "/Archive"))
 	check.Email("AlarmEmail", c.AlarmEmail)
 	if c.Destroy && c.ConfirmDestroy != StackName {

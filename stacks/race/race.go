@@ -3,6 +3,7 @@
 // alarms and a dashboard.
 //
 //	telemetry ─┬─▶ UpdateStandings ─▶ Standings ─▶ changes ─▶ UpdatePodiums ─▶ Podiums
+//	           ├─▶ UpdatePaces, by windows of 30 s ─▶ Paces
 //	           └─▶ Archive: transform ─▶ S3
 //	failed batches and rejected records ─▶ Failures
 package race
@@ -26,6 +27,7 @@ import (
 var (
 	standingsCode = gofunc.Package("github.com/millrace/millrace/lambdas/standings")
 	podiumCode    = gofunc.Package("github.com/millrace/millrace/lambdas/podium")
+	paceCode      = gofunc.Package("github.com/millrace/millrace/lambdas/pace")
 	archiveCode   = gofunc.Package("github.com/millrace/millrace/lambdas/archive")
 )
 
@@ -35,8 +37,10 @@ type Race struct {
 	Telemetry       *stream.Stream
 	Standings       *table.Table
 	Podiums         *table.Table
+	Paces           *table.Table
 	UpdateStandings *consumer.Consumer
 	UpdatePodiums   *consumer.Consumer
+	UpdatePaces     *consumer.Consumer
 	Archive         *delivery.Delivery
 	Watch           *watch.Watch
 }
@@ -75,6 +79,11 @@ func New(scope constructs.Construct, config Config) *Race {
 		RemovalPolicy: removal,
 	})
 
+	r.Paces = table.New(r.Stack, "Paces", table.Props{
+		Table:         spec.Table{PartitionKey: "race", SortKey: "window", NoDeletionProtection: destroy},
+		RemovalPolicy: removal,
+	})
+
 	r.UpdateStandings = consumer.New(r.Stack, "UpdateStandings", consumer.Props{
 		Source: r.Telemetry, Consumer: config.Standings, Code: standingsCode, RemovalPolicy: removal,
 		Environment: map[string]*string{"STANDINGS_TABLE": r.Standings.Name()},
@@ -88,6 +97,13 @@ func New(scope constructs.Construct, config Config) *Race {
 	})
 	r.Standings.Grant(r.UpdatePodiums.GrantPrincipal(), "dynamodb:Query")
 	r.Podiums.Grant(r.UpdatePodiums.GrantPrincipal(), "dynamodb:GetItem", "dynamodb:PutItem")
+
+	r.UpdatePaces = consumer.New(r.Stack, "UpdatePaces", consumer.Props{
+		Source: r.Telemetry, Consumer: config.Pace, Code: paceCode, RemovalPolicy: removal,
+		OnFailure:   consumer.S3{Bucket: r.UpdateStandings.FailureBucket()},
+		Environment: map[string]*string{"PACES_TABLE": r.Paces.Name()},
+	})
+	r.Paces.Grant(r.UpdatePaces.GrantPrincipal(), "dynamodb:UpdateItem")
 
 	archive := config.Archive
 	if archive.Prefix == "" {
@@ -108,7 +124,7 @@ func New(scope constructs.Construct, config Config) *Race {
 
 // watch turns every part's signals into alarms, in the order of the data.
 func (r *Race) watch(config Config) {
-	signals := watch.All(r.Telemetry, r.UpdateStandings, r.Standings, r.UpdatePodiums, r.Podiums, r.Archive)
+	signals := watch.All(r.Telemetry, r.UpdateStandings, r.Standings, r.UpdatePodiums, r.Podiums, r.UpdatePaces, r.Paces, r.Archive)
 	if config.Local {
 		signals = localSignals(signals)
 	}
@@ -124,6 +140,7 @@ func (r *Race) outputs() {
 		{"StreamName", "Kinesis stream that telemetry is put to", r.Telemetry.Stream().StreamName()},
 		{"StandingsTable", "table with the last state of every racer", r.Standings.Name()},
 		{"PodiumsTable", "table with the top ten of every race", r.Podiums.Name()},
+		{"PacesTable", "table with the pace of every race in every window of 30 s", r.Paces.Name()},
 		{"ArchiveBucket", "bucket with every record, under archive/; what couldn't be archived is under errors/", r.Archive.Bucket().BucketName()},
 		{"FailureBucket", "bucket with failed batches under aws/lambda/ and rejected records under rejected/", r.UpdateStandings.FailureBucket().BucketName()},
 		{"DeliveryStream", "Firehose delivery stream of the archive", r.Archive.Name()},

@@ -34,6 +34,13 @@ func TestEveryStatementNamesItsActionsAndResources(t *testing.T) {
 			"s3:ListBucket UpdateStandingsFailures",
 			"s3:PutObject UpdateStandingsFailures/aws/lambda/*", "s3:PutObject UpdateStandingsFailures/rejected/*",
 		},
+		"UpdatePaces": {
+			"dynamodb:UpdateItem Paces", "kinesis:DescribeStream Telemetry", "kinesis:DescribeStreamSummary Telemetry", "kinesis:GetRecords Telemetry",
+			"kinesis:GetShardIterator Telemetry", "kinesis:ListShards Telemetry",
+			"logs:CreateLogStream UpdatePacesFunctionLogs", "logs:PutLogEvents UpdatePacesFunctionLogs",
+			"s3:ListBucket UpdateStandingsFailures",
+			"s3:PutObject UpdateStandingsFailures/aws/lambda/*", "s3:PutObject UpdateStandingsFailures/rejected/*",
+		},
 		"ArchiveTransform": {
 			"logs:CreateLogStream ArchiveTransformLogs", "logs:PutLogEvents ArchiveTransformLogs",
 		},
@@ -170,7 +177,7 @@ func TestDataIsRetainedUnlessTwoSwitchesSayOtherwise(t *testing.T) {
 func TestMappingsLoseNothing(t *testing.T) {
 	template := synthRace(t, race.Config{})
 	mappings := template.OfType("AWS::Lambda::EventSourceMapping")
-	if len(mappings) != 2 {
+	if len(mappings) != 3 {
 		t.Fatalf("%d mappings", len(mappings))
 	}
 	for id, m := range mappings {
