@@ -319,10 +319,11 @@ func (f *Function) do(b *begun) {
 	// Few slow ones, whatever the number of calls: a handler that bounds its calls in
 	// flight must not have all of them held up, or which of the others come first
 	// would depend on the order of its goroutines.
-	slow := min(.5, 3/float64(max(f.calls, 1)))
+	calls := f.calls
 	if f.count < 10 {
-		slow = 0 // it isn't known yet
+		calls = max(calls, len(b.task.Records)) // it isn't known yet
 	}
+	slow := min(.5, 3/float64(max(calls, 1)))
 	length := w.upTo([]time.Duration{100 * time.Millisecond, 5 * time.Second, 25 * time.Second}[w.rand.IntN(3)])
 	hang, deaf := f.Timeout+w.upTo(2*f.Timeout), w.chance(.3)
 	if w.may(Slow, .1) {
@@ -473,9 +474,9 @@ func (f *Function) report(task *esm.Task) error {
 			task.Records[i].Data = f.Changes.json(f.journal.number(task.Records[i].Sequence))
 		}
 	}
-	key, body := task.Failure.Object(f.Settings.UUID, task.Shard, fmt.Sprintf("%08d", len(w.objects)), task.Payload())
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	key, body := task.Failure.Object(f.Settings.UUID, task.Shard, fmt.Sprintf("%08d", len(w.objects)), task.Payload())
 	w.objects[key] = body
 	return nil
 }

@@ -200,9 +200,11 @@ func (w *World) check() error {
 	for _, f := range w.functions {
 		problems = append(problems, f.check())
 	}
+	w.mu.Lock()
 	if lines := bytes.Count(w.metrics.Bytes(), []byte("\n")); lines != w.rejected {
 		problems = append(problems, fmt.Errorf("%d records were set aside, and %d counted", w.rejected, lines))
 	}
+	w.mu.Unlock()
 	if err := errors.Join(problems...); err != nil {
 		return err
 	}
@@ -259,6 +261,8 @@ func add(sum *esm.Counts, c esm.Counts) {
 // failures are the function's documents in the failure destination.
 func (f *Function) failures() []string {
 	prefix := "aws/lambda/" + f.Settings.UUID + "/"
+	f.world.mu.Lock()
+	defer f.world.mu.Unlock()
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(f.world.objects)), func(key string) bool { return !strings.HasPrefix(key, prefix) })
 }
 
@@ -270,7 +274,7 @@ func (f *Function) read(key string) (*Event, error) {
 		DDBStreamBatchInfo *esm.BatchInfo
 		TimeWindowInfo     *esm.TimeWindowInfo
 	}
-	if err := json.Unmarshal(f.world.objects[key], &doc); err != nil {
+	if err := json.Unmarshal(f.world.Object(key), &doc); err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	e, info := &Event{}, doc.KinesisBatchInfo

@@ -199,7 +199,11 @@ func (w *World) Rand() *rand.Rand { return w.rand }
 func (w *World) Puts() []Put { return w.records.puts }
 
 // Object of the failure bucket, nil if there is none.
-func (w *World) Object(key string) []byte { return w.objects[key] }
+func (w *World) Object(key string) []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.objects[key]
+}
 
 // Mended tells whether the faults are over: what lies in the failure destination is
 // handed over again.
@@ -337,7 +341,7 @@ func (w *World) discover() {
 
 // over tells whether everything is dealt with.
 func (w *World) over() bool {
-	if w.inFlight > 0 {
+	if w.landing() {
 		return false
 	}
 	for _, f := range w.functions {
@@ -348,9 +352,16 @@ func (w *World) over() bool {
 	return true
 }
 
+// landing tells whether calls are in flight that nobody waits for.
+func (w *World) landing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.inFlight > 0
+}
+
 // busy tells whether something will end by itself.
 func (w *World) busy() bool {
-	return w.inFlight > 0 || slices.ContainsFunc(w.functions, func(f *Function) bool { return len(f.running) > 0 })
+	return w.landing() || slices.ContainsFunc(w.functions, func(f *Function) bool { return len(f.running) > 0 })
 }
 
 // soonest is when something is due next; the zero time means when something ends.
@@ -396,9 +407,8 @@ func (w *World) flush() {
 			f.Changes.flush()
 		}
 	}
-	if len(w.notes) == 0 {
-		return
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	slices.SortStableFunc(w.notes, func(a, b note) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.text, b.text)) })
 	for _, n := range w.notes {
 		*w.options.Trace = append(*w.options.Trace, w.clock(n.at)+" "+n.text)
