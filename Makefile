@@ -85,6 +85,7 @@ test-iam: install ## Take every action out of every policy, one at a time, and s
 .PHONY: race
 race: install ## Unit tests under the race detector
 	CGO_ENABLED=1 go test -race ./lambdas/... ./local/... ./cmd/... ./constructs/spec
+	CGO_ENABLED=1 go test -race ./tests/sim -seeds=5 -records=3000
 
 .PHONY: lint
 lint: checks ## vet, staticcheck, gofumpt, and the checkers of the templates
@@ -136,8 +137,8 @@ fuzz: ## Fuzz the decoders, a minute each
 	cd tests/bench/kpl && go test -run '^$$' -fuzz FuzzSplitAsProtobuf -fuzztime 1m
 
 .PHONY: sim
-sim: ## A thousand simulated runs of the handlers, each with other faults (SEEDS=…)
-	go test -count=1 ./lambdas/standings -run Simulation -sim.seeds=$(or $(SEEDS),1000)
+sim: ## A thousand simulated runs of the pipeline, each with other faults, and without each guard (SEEDS=…)
+	go test -count=1 -timeout=30m ./tests/sim -seeds=$(or $(SEEDS),1000) -mutants
 
 .PHONY: synth
 synth: install ## Synthesize the stack and the example below build, the CDK's warnings as errors

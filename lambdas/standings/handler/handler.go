@@ -1,4 +1,6 @@
-package main
+// Package handler keeps the standings table: each racer's newest record, out of a
+// stream that repeats and reorders.
+package handler
 
 import (
 	"context"
@@ -22,28 +24,33 @@ import (
 	"github.com/millrace/millrace/lambdas/race"
 )
 
-// updateItemAPI is what the function needs of a DynamoDB client.
-type updateItemAPI interface {
+// UpdateItemAPI is what the function needs of a DynamoDB client.
+type UpdateItemAPI interface {
 	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
 }
 
-var _ updateItemAPI = (*dynamodb.Client)(nil)
+var _ UpdateItemAPI = (*dynamodb.Client)(nil)
 
-type program struct {
-	table   string
-	db      updateItemAPI
-	rejects *reject.Writer
+// Handler is the function. It is safe for concurrent use.
+type Handler struct {
+	// Rejects takes the records that can't be read.
+	Rejects *reject.Writer
+
+	table string
+	db    UpdateItemAPI
 }
 
-func newProgram(getenv func(string) string, db updateItemAPI, bucket reject.PutObjectAPI) (*program, error) {
+// New reads the function's environment through getenv (os.Getenv). The error names
+// every variable that is missing.
+func New(getenv func(string) string, db UpdateItemAPI, bucket reject.PutObjectAPI) (*Handler, error) {
 	env, err := boot.Environment(getenv, "STANDINGS_TABLE", "FAILURE_BUCKET", "AWS_LAMBDA_FUNCTION_NAME")
 	if err != nil {
 		return nil, err
 	}
-	return &program{
+	return &Handler{
 		table: env["STANDINGS_TABLE"],
 		db:    db,
-		rejects: &reject.Writer{
+		Rejects: &reject.Writer{
 			Client:   bucket,
 			Bucket:   env["FAILURE_BUCKET"],
 			Function: env["AWS_LAMBDA_FUNCTION_NAME"],
@@ -59,10 +66,10 @@ type batch struct {
 	keepAlives int
 }
 
-// handle writes the newest record of every racer in the event, unless the table
+// Handle writes the newest record of every racer in the event, unless the table
 // holds a newer one. One racer's failure doesn't keep the others from being
 // written; what failed is retried from the lowest position concerned.
-func (p *program) handle(ctx context.Context, event events.KinesisEvent) (events.KinesisEventResponse, error) {
+func (h *Handler) Handle(ctx context.Context, event events.KinesisEvent) (events.KinesisEventResponse, error) {
 	ctx, cancel := partial.Context(ctx)
 	defer cancel()
 
@@ -73,7 +80,7 @@ func (p *program) handle(ctx context.Context, event events.KinesisEvent) (events
 	group.SetLimit(boot.Concurrency)
 	for position, reason := range b.malformed {
 		group.Go(func() error {
-			if err := p.rejects.Write(ctx, document(event.Records[position], reason)); err != nil {
+			if err := h.Rejects.Write(ctx, document(event.Records[position], reason)); err != nil {
 				failures.Add(position, err)
 			}
 			return nil
@@ -81,7 +88,7 @@ func (p *program) handle(ctx context.Context, event events.KinesisEvent) (events
 	}
 	for key, record := range b.newest {
 		group.Go(func() error {
-			written, err := p.write(ctx, record)
+			written, err := h.write(ctx, record)
 			if err != nil {
 				failures.Add(b.first[key], fmt.Errorf("racer %s of race %s: %w", key.Racer, key.Race, err))
 			} else if !written {
@@ -118,14 +125,14 @@ func read(event events.KinesisEvent) batch {
 
 // write reports false if the table already holds the record or a newer one,
 // which is success: records come repeatedly and out of order.
-func (p *program) write(ctx context.Context, r race.Record) (bool, error) {
+func (h *Handler) write(ctx context.Context, r race.Record) (bool, error) {
 	values, err := attributevalue.MarshalMap(r)
 	if err != nil {
 		return false, err
 	}
 	// Every name goes by a placeholder: "at" is one of DynamoDB's reserved words.
-	_, err = p.db.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:           aws.String(p.table),
+	_, err = h.db.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:           aws.String(h.table),
 		Key:                 map[string]types.AttributeValue{"race": values["race"], "racer": values["racer"]},
 		UpdateExpression:    aws.String("SET #seq = :seq, #at = :at, #distance = :distance, #speed = :speed, #power = :power"),
 		ConditionExpression: aws.String("attribute_not_exists(#seq) OR #seq < :seq"),

@@ -1,4 +1,4 @@
-package main
+package handler
 
 import (
 	"context"
@@ -114,7 +114,7 @@ func (b *bucket) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*
 }
 
 type fixture struct {
-	*program
+	*Handler
 	table  *table
 	bucket *bucket
 }
@@ -128,11 +128,11 @@ func newFixture(t fataler) fixture {
 		bucket: &bucket{objects: make(map[string]reject.Document)},
 	}
 	var err error
-	f.program, err = newProgram(func(name string) string { return "test-" + name }, f.table, f.bucket)
+	f.Handler, err = New(func(name string) string { return "test-" + name }, f.table, f.bucket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.rejects.Metrics = io.Discard
+	f.Rejects.Metrics = io.Discard
 	return f
 }
 
@@ -172,7 +172,7 @@ func TestTheTableHoldsEachRacersNewestRecord(t *testing.T) {
 	for _, name := range []string{"good", "duplicated", "out-of-order"} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			response, err := f.handle(t.Context(), event(t, name))
+			response, err := f.Handle(t.Context(), event(t, name))
 			if err != nil || len(response.BatchItemFailures) != 0 {
 				t.Fatalf("%+v, %v", response, err)
 			}
@@ -188,7 +188,7 @@ func TestTheTableHoldsEachRacersNewestRecord(t *testing.T) {
 
 func TestAnItemHasEveryFieldOfItsRecord(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.handle(t.Context(), event(t, "good")); err != nil {
+	if _, err := f.Handle(t.Context(), event(t, "good")); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]types.AttributeValue{
@@ -205,7 +205,7 @@ func TestAnItemHasEveryFieldOfItsRecord(t *testing.T) {
 func TestReplaysChangeNothing(t *testing.T) {
 	f := newFixture(t)
 	for _, name := range []string{"good", "duplicated", "out-of-order", "good"} {
-		response, err := f.handle(t.Context(), event(t, name))
+		response, err := f.Handle(t.Context(), event(t, name))
 		if err != nil || len(response.BatchItemFailures) != 0 {
 			t.Fatalf("%s: %+v, %v", name, response, err)
 		}
@@ -218,7 +218,7 @@ func TestReplaysChangeNothing(t *testing.T) {
 func TestMalformedRecordsGoToTheBucketAndBlockNothing(t *testing.T) {
 	f := newFixture(t)
 	e := event(t, "malformed")
-	response, err := f.handle(t.Context(), e)
+	response, err := f.Handle(t.Context(), e)
 	if err != nil || len(response.BatchItemFailures) != 0 {
 		t.Fatalf("%+v, %v", response, err)
 	}
@@ -266,7 +266,7 @@ func TestFailuresAreAnsweredByTheLowestPositionConcerned(t *testing.T) {
 			f := newFixture(t)
 			f.table.fault, f.bucket.err = failing(c.racers...), c.bucket
 			e := event(t, c.event)
-			response, err := f.handle(t.Context(), e)
+			response, err := f.Handle(t.Context(), e)
 			if c.from == 0 {
 				if err == nil {
 					t.Errorf("no error, but %+v", response)
@@ -285,7 +285,7 @@ func TestFailuresAreAnsweredByTheLowestPositionConcerned(t *testing.T) {
 }
 
 func TestAnEmptyEventSucceeds(t *testing.T) {
-	response, err := newFixture(t).handle(t.Context(), event(t, "empty"))
+	response, err := newFixture(t).Handle(t.Context(), event(t, "empty"))
 	body, _ := json.Marshal(response)
 	if err != nil || string(body) != `{"batchItemFailures":[]}` {
 		t.Errorf("%s, %v", body, err)
@@ -304,7 +304,7 @@ func TestItAnswersBeforeTheDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	e := event(t, "good")
-	response, err := f.handle(ctx, e)
+	response, err := f.Handle(ctx, e)
 	if ctx.Err() != nil {
 		t.Error("too late")
 	}
@@ -328,7 +328,7 @@ func TestWritesAreConcurrentWithinBounds(t *testing.T) {
 	for i := range 100 {
 		e.Records = append(e.Records, kinesisRecord(fmt.Sprintf("r-%04d", i), 1, i))
 	}
-	if _, err := f.handle(t.Context(), e); err != nil {
+	if _, err := f.Handle(t.Context(), e); err != nil {
 		t.Fatal(err)
 	}
 	if n := most.Load(); n < 2 || n > boot.Concurrency {
@@ -367,7 +367,7 @@ func TestNothingIsLost(t *testing.T) {
 		}
 		for rest := sent.Records; len(rest) > 0; {
 			batch := rest[:rapid.IntRange(1, len(rest)).Draw(t, "batch")]
-			response, err := f.handle(context.Background(), events.KinesisEvent{Records: batch})
+			response, err := f.Handle(context.Background(), events.KinesisEvent{Records: batch})
 			if err != nil {
 				continue // the whole batch again, perhaps split
 			}
@@ -386,7 +386,7 @@ func TestNothingIsLost(t *testing.T) {
 }
 
 func TestMissingEnvironmentIsNamedAtOnce(t *testing.T) {
-	_, err := newProgram(func(string) string { return "" }, nil, nil)
+	_, err := New(func(string) string { return "" }, nil, nil)
 	for _, name := range []string{"STANDINGS_TABLE", "FAILURE_BUCKET", "AWS_LAMBDA_FUNCTION_NAME"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v doesn't name %s", err, name)

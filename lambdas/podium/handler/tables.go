@@ -1,12 +1,10 @@
-package main
+package handler
 
 import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
@@ -16,20 +14,20 @@ import (
 	"github.com/millrace/millrace/lambdas/race"
 )
 
-// dynamoAPI is what the function needs of a DynamoDB client.
-type dynamoAPI interface {
+// DynamoDBAPI is what the function needs of a DynamoDB client.
+type DynamoDBAPI interface {
 	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
 	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
 	Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
 }
 
-var _ dynamoAPI = (*dynamodb.Client)(nil)
+var _ DynamoDBAPI = (*dynamodb.Client)(nil)
 
 // errConflict says that the podium was written since it was read.
 var errConflict = errors.New("the podium was written by somebody else in between")
 
 type tables struct {
-	db                 dynamoAPI
+	db                 DynamoDBAPI
 	standings, podiums string
 }
 
@@ -72,21 +70,44 @@ func (t tables) write(ctx context.Context, p race.Podium) error {
 	return err
 }
 
-// racers reads the state of every racer of the race.
-func (t tables) racers(ctx context.Context, name string) ([]race.Place, error) {
-	pages := dynamodb.NewQueryPaginator(t.db, &dynamodb.QueryInput{
-		TableName:              aws.String(t.standings),
+// standings are those of one race.
+type standings struct {
+	ctx    context.Context
+	tables tables
+	race   string
+}
+
+var _ race.Standings = standings{}
+
+// Racer implements [race.Standings].
+func (s standings) Racer(name string) (race.Place, bool, error) {
+	places, err := s.query("#race = :race AND #racer = :racer", map[string]types.AttributeValue{":racer": &types.AttributeValueMemberS{Value: name}})
+	if len(places) == 0 {
+		return race.Place{}, false, err
+	}
+	return places[0], true, err
+}
+
+// Racers implements [race.Standings].
+func (s standings) Racers() ([]race.Place, error) {
+	return s.query("#race = :race", map[string]types.AttributeValue{})
+}
+
+func (s standings) query(condition string, values map[string]types.AttributeValue) ([]race.Place, error) {
+	values[":race"] = &types.AttributeValueMemberS{Value: s.race}
+	pages := dynamodb.NewQueryPaginator(s.tables.db, &dynamodb.QueryInput{
+		TableName:              aws.String(s.tables.standings),
 		ConsistentRead:         aws.Bool(true),
-		KeyConditionExpression: aws.String("#race = :race"),
+		KeyConditionExpression: aws.String(condition),
 		ProjectionExpression:   aws.String("#race, #racer, #seq, #at, #distance, #speed"),
 		ExpressionAttributeNames: map[string]string{
 			"#race": "race", "#racer": "racer", "#seq": "seq", "#at": "at", "#distance": "distance", "#speed": "speed",
 		},
-		ExpressionAttributeValues: map[string]types.AttributeValue{":race": &types.AttributeValueMemberS{Value: name}},
+		ExpressionAttributeValues: values,
 	})
 	var places []race.Place
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+		page, err := pages.NextPage(s.ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -94,27 +115,11 @@ func (t tables) racers(ctx context.Context, name string) ([]race.Place, error) {
 			record, err := readItem(item)
 			if err != nil {
 				// Its change was rejected when it came by: it must not stop the race.
-				slog.WarnContext(ctx, "unreadable item left out of the podium", "race", name, "reason", err.Error())
+				slog.WarnContext(s.ctx, "unreadable item left out of the podium", "race", s.race, "reason", err.Error())
 				continue
 			}
 			places = append(places, record.Place())
 		}
 	}
 	return places, nil
-}
-
-// pause waits before an attempt, randomly and longer each time, so that two
-// writers get out of each other's way. The first attempt doesn't wait.
-func pause(ctx context.Context, attempt int) error {
-	if attempt == 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(rand.N(10 * time.Millisecond << attempt))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

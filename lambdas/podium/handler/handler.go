@@ -1,10 +1,14 @@
-package main
+// Package handler keeps the top ten of each race, out of the change stream of the
+// standings table.
+package handler
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"golang.org/x/sync/errgroup"
@@ -19,19 +23,28 @@ import (
 // in between. Only the invocations of different shards meet at one race.
 const attempts = 8
 
-type program struct {
-	tables  tables
-	rejects *reject.Writer
+// Handler is the function. It is safe for concurrent use.
+type Handler struct {
+	// Rejects takes the changes that can't be read.
+	Rejects *reject.Writer
+	// Pause is how long to wait before an attempt that follows another one; random
+	// by default, so that two writers get out of each other's way.
+	Pause func(attempt int) time.Duration
+
+	tables tables
 }
 
-func newProgram(getenv func(string) string, db dynamoAPI, bucket reject.PutObjectAPI) (*program, error) {
+// New reads the function's environment through getenv (os.Getenv). The error names
+// every variable that is missing.
+func New(getenv func(string) string, db DynamoDBAPI, bucket reject.PutObjectAPI) (*Handler, error) {
 	env, err := boot.Environment(getenv, "STANDINGS_TABLE", "PODIUMS_TABLE", "FAILURE_BUCKET", "AWS_LAMBDA_FUNCTION_NAME")
 	if err != nil {
 		return nil, err
 	}
-	return &program{
+	return &Handler{
+		Pause:  func(attempt int) time.Duration { return rand.N(10 * time.Millisecond << attempt) },
 		tables: tables{db: db, standings: env["STANDINGS_TABLE"], podiums: env["PODIUMS_TABLE"]},
-		rejects: &reject.Writer{
+		Rejects: &reject.Writer{
 			Client:   bucket,
 			Bucket:   env["FAILURE_BUCKET"],
 			Function: env["AWS_LAMBDA_FUNCTION_NAME"],
@@ -45,10 +58,10 @@ type raceChanges struct {
 	changes []race.Change
 }
 
-// handle brings the podium of every race in the event up to date. A race that
+// Handle brings the podium of every race in the event up to date. A race that
 // fails doesn't keep the others; what failed is retried from the lowest position
 // concerned.
-func (p *program) handle(ctx context.Context, event events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
+func (h *Handler) Handle(ctx context.Context, event events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
 	ctx, cancel := partial.Context(ctx)
 	defer cancel()
 
@@ -58,7 +71,7 @@ func (p *program) handle(ctx context.Context, event events.DynamoDBEvent) (event
 	group.SetLimit(boot.Concurrency)
 	for position, reason := range unreadable {
 		group.Go(func() error {
-			if err := p.rejects.Write(ctx, document(event.Records[position], reason)); err != nil {
+			if err := h.Rejects.Write(ctx, document(event.Records[position], reason)); err != nil {
 				failures.Add(position, err)
 			}
 			return nil
@@ -66,7 +79,7 @@ func (p *program) handle(ctx context.Context, event events.DynamoDBEvent) (event
 	}
 	for name, r := range races {
 		group.Go(func() error {
-			if err := p.update(ctx, name, r.changes); err != nil {
+			if err := h.update(ctx, name, r.changes); err != nil {
 				failures.Add(r.first, fmt.Errorf("podium of race %s: %w", name, err))
 			}
 			return nil
@@ -96,36 +109,47 @@ func read(event events.DynamoDBEvent) (races map[string]*raceChanges, unreadable
 
 // update merges the changes into the race's podium, on the condition that
 // nobody else writes it meanwhile.
-func (p *program) update(ctx context.Context, name string, changes []race.Change) error {
+func (h *Handler) update(ctx context.Context, name string, changes []race.Change) error {
 	var err error
 	for attempt := range attempts {
-		if err = pause(ctx, attempt); err != nil {
+		if err = h.pause(ctx, attempt); err != nil {
 			return err
 		}
-		if err = p.tryUpdate(ctx, name, changes); !errors.Is(err, errConflict) {
+		if err = h.tryUpdate(ctx, name, changes); !errors.Is(err, errConflict) {
 			return err
 		}
 	}
 	return err
 }
 
-func (p *program) tryUpdate(ctx context.Context, name string, changes []race.Change) error {
-	held, err := p.tables.podium(ctx, name)
+// pause waits before an attempt. The first one doesn't wait.
+func (h *Handler) pause(ctx context.Context, attempt int) error {
+	if attempt == 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(h.Pause(attempt))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+func (h *Handler) tryUpdate(ctx context.Context, name string, changes []race.Change) error {
+	held, err := h.tables.podium(ctx, name)
 	if err != nil {
 		return err
 	}
-	next, rebuild := held.Merge(changes)
-	if rebuild || held.Version == 0 { // the race may be older than its podium
-		racers, err := p.tables.racers(ctx, name)
-		if err != nil {
-			return err
-		}
-		next = held.Of(racers)
+	next, err := held.Update(changes, standings{ctx, h.tables, name})
+	if err != nil {
+		return err
 	}
 	if held.Version > 0 && next.Equal(held) {
 		return nil
 	}
-	return p.tables.write(ctx, next)
+	return h.tables.write(ctx, next)
 }
 
 func answer(ctx context.Context, event events.DynamoDBEvent, failures *partial.Failures) (events.DynamoDBEventResponse, error) {
