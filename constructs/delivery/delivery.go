@@ -33,7 +33,7 @@ import (
 )
 
 // Destination is where records are delivered to: an [S3], [OpenSearch],
-// [OpenSearchServerless], [Splunk] or [HTTPEndpoint].
+// [OpenSearchServerless], [Splunk], [HTTPEndpoint], [Iceberg] or [Snowflake].
 type Destination interface {
 	// validate notes what is wrong with it, in a delivery with these props.
 	validate(props Props, c *spec.Check)
@@ -68,12 +68,14 @@ func (t *Transform) function() gofunc.Props {
 	return p
 }
 
-// Props of [New]. To is required, and one of Source and DirectPut.
+// Props of [New]. To is required, and one of Source, DirectPut and MSK.
 type Props struct {
 	// Source that is delivered.
 	Source Source
 	// DirectPut takes the records of producers, instead of a Source.
 	DirectPut *DirectPut
+	// MSK is a topic that is delivered, instead of a Source.
+	MSK *MSK
 	// To is the destination.
 	To Destination
 	// Transform that records pass; none by default.
@@ -241,6 +243,16 @@ func (d *Delivery) logging(id string) *awskinesisfirehose.CfnDeliveryStream_Clou
 	stream := awslogs.NewLogStream(d.construct, jsii.String(id), &awslogs.LogStreamProps{LogGroup: d.logs, RemovalPolicy: d.props.RemovalPolicy})
 	return &awskinesisfirehose.CfnDeliveryStream_CloudWatchLoggingOptionsProperty{
 		Enabled: jsii.Bool(true), LogGroupName: d.logs.LogGroupName(), LogStreamName: stream.LogStreamName(),
+	}
+}
+
+// handOver is the size in MiB that a transform is handed where AWS's default isn't
+// 1 MiB; before processing.
+func (d *Delivery) handOver(size float64) {
+	if t := d.props.Transform; t != nil && t.BufferSize == 0 {
+		own := *t
+		own.BufferSize = size
+		d.props.Transform = &own
 	}
 }
 

@@ -37,6 +37,7 @@ func (s Splunk) validate(props Props, c *spec.Check) {
 
 func (s Splunk) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
 	d.place(s.Failed)
+	d.handOver(.25)
 	settings := s.WithDefaults()
 	props.SplunkDestinationConfiguration = &awskinesisfirehose.CfnDeliveryStream_SplunkDestinationConfigurationProperty{
 		HecEndpoint:                       jsii.String(settings.Endpoint),
