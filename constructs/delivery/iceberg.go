@@ -185,8 +185,8 @@ func (i Iceberg) allow(d *Delivery, catalog string) {
 		return
 	}
 	d.allow([]*string{i.Warehouse.BucketArn()}, "s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads")
-	// Beside what every delivery does in its bucket, the loser of two commits at the
-	// same time takes away the files that it had written for it.
+	// DeleteObject is beside what every delivery does in its bucket: the files of a
+	// commit that another writer's came before are in no table.
 	d.allow([]*string{i.Warehouse.ArnForObjects(jsii.String("*"))}, "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject")
 	if key := i.Warehouse.EncryptionKey(); key != nil {
 		d.keep(key.Grant(d.role, jsii.String("kms:Decrypt"), jsii.String("kms:GenerateDataKey")))

@@ -128,6 +128,7 @@ func (i IcebergDelivery) route(c *Check) {
 	if r == (IcebergRoute{}) {
 		return
 	}
+	before := len(c.problems)
 	for _, part := range []struct{ field, text string }{{"Route.Database", r.Database}, {"Route.Table", r.Table}, {"Route.Operation", r.Operation}} {
 		switch _, err := gojq.Parse(part.text); {
 		case part.text == "" && part.field == "Route.Operation":
@@ -141,6 +142,9 @@ func (i IcebergDelivery) route(c *Check) {
 	}
 	if i.AppendOnly && r.Operation != "" {
 		c.Add("Route.Operation", r.Operation, "an append-only delivery inserts every record", "leave it out, or AppendOnly")
+	}
+	if _, err := gojq.Parse(i.Query()); err != nil && len(c.problems) == before {
+		c.Add("Route", i.Query(), "together its expressions are no query of jq: "+err.Error(), "leave comments and definitions out")
 	}
 	if n := len(i.Query()); n > IcebergQuery.Max {
 		c.Add("Route", fmt.Sprintf("%d characters together", n), IcebergQuery.String(), "shorten the expressions, or route in the transform")

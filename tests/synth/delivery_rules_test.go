@@ -17,7 +17,7 @@ var (
 		"s3:AbortMultipartUpload", "s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:PutObject",
 	}
 	moreBucketActions = map[string][]string{
-		"IcebergDestinationConfiguration": {"s3:DeleteObject"}, // a lost commit's files, in the warehouse
+		"IcebergDestinationConfiguration": {"s3:DeleteObject"}, // of commits that failed, in the warehouse
 	}
 )
 
