@@ -247,6 +247,28 @@ func TestNoDocumentID(t *testing.T) {
 	}
 }
 
+// What tests/opensearch saw a node do, in a form that needs none.
+func TestACollectionsFailedDocumentsAndNewLinesInThem(t *testing.T) {
+	to := &server{answer: func(int, *http.Request, string) (int, string) { return 200, `{"items":[{"index":{"status":400,"error":{}}}]}` }}
+	b := start(t, wrapped(types.DestinationDescription{AmazonOpenSearchServerlessDestinationDescription: &types.AmazonOpenSearchServerlessDestinationDescription{
+		CollectionEndpoint: aws.String("https://search"), IndexName: aws.String("i"), S3DestinationDescription: failuresPlace,
+		RetryOptions: &types.AmazonOpenSearchServerlessRetryOptions{DurationInSeconds: aws.Int32(0)},
+	}}), Options{HTTP: to})
+	b.add("{\"text\":\"two\nlines\"}")
+	if err := b.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	// A text can't hold a new line: made a space, the record would become another.
+	if want := "POST https://search/_bulk {\"index\":{\"_index\":\"i\"}}\n{\"text\":\"two\x00lines\"}\n"; to.requests[0] != want {
+		t.Errorf("got  %q\nwant %q", to.requests[0], want)
+	}
+	for key, body := range b.s3.bodies() {
+		if d := documents(t, body)[0]; !strings.Contains(key, "AmazonOpenSearchService-failed/") || d.OSIndexName != "i" || d.ESIndexName != "" {
+			t.Errorf("%s: %s", key, body)
+		}
+	}
+}
+
 func splunkStream(kind types.HECEndpointType) *Description {
 	return wrapped(types.DestinationDescription{SplunkDestinationDescription: &types.SplunkDestinationDescription{
 		HECEndpoint: aws.String("https://splunk:8088"), HECToken: aws.String("token"), HECEndpointType: kind, HECAcknowledgmentTimeoutInSeconds: aws.Int32(180),
