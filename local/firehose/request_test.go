@@ -249,7 +249,9 @@ func TestNoDocumentID(t *testing.T) {
 
 // What tests/opensearch saw a node do, in a form that needs none.
 func TestACollectionsFailedDocumentsAndNewLinesInThem(t *testing.T) {
-	to := &server{answer: func(int, *http.Request, string) (int, string) { return 200, `{"items":[{"index":{"status":400,"error":{}}}]}` }}
+	to := &server{answer: func(int, *http.Request, string) (int, string) {
+		return 200, `{"items":[{"index":{"status":400,"error":{}}}]}`
+	}}
 	b := start(t, wrapped(types.DestinationDescription{AmazonOpenSearchServerlessDestinationDescription: &types.AmazonOpenSearchServerlessDestinationDescription{
 		CollectionEndpoint: aws.String("https://search"), IndexName: aws.String("i"), S3DestinationDescription: failuresPlace,
 		RetryOptions: &types.AmazonOpenSearchServerlessRetryOptions{DurationInSeconds: aws.Int32(0)},
