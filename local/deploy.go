@@ -20,11 +20,11 @@ import (
 const profileKey = "Millrace::LocalProfile"
 
 // start does the steps of Up. What it leaves running, Close stops.
-func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
+func (m *Machine) start(ctx context.Context, o Options, log *step.Log) error {
 	if err := checkTools(ctx, m.paths); err != nil {
 		return err
 	}
-	port, err := choosePort(port)
+	port, err := choosePort(o.Port)
 	if err != nil {
 		return err
 	}
@@ -32,6 +32,9 @@ func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
 		return err
 	}
 	m.Port, m.Endpoint = port, endpointOf(port)
+	if o.Empty {
+		return m.runEmulator(ctx, log)
+	}
 
 	// Neither the synthesis nor the emulator needs the other; the stack is
 	// deployed once both are there.
