@@ -132,7 +132,7 @@ golden: install ## Write the goldens anew; read their diff before you commit it
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
 	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
-	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzAggregated; do \
+	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzAggregated local/firehose:FuzzEndpoint; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
 
 .PHONY: sim

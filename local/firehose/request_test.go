@@ -457,3 +457,34 @@ func TestStoppingIsNoFailureOfTheOtherSide(t *testing.T) {
 		}
 	})
 }
+
+// Whatever a destination answers, each record ends somewhere and is counted once.
+func FuzzEndpoint(f *testing.F) {
+	for _, answer := range []string{
+		`{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":429,"error":{"type":"cluster_block_exception"}}}]}`,
+		`{"text":"Success","code":0,"ackId":0}`, `{"acks":{"0":true}}`, `{"text":"Invalid token","code":4}`, `{"requestId":"` + id(1) + `","timestamp":1}`, "", "[]", "null", "\x00",
+	} {
+		f.Add(200, answer)
+		f.Add(503, answer)
+	}
+	f.Fuzz(func(t *testing.T, status int, answer string) {
+		for name, d := range map[string]*Description{
+			"OpenSearch": openSearchStream(nil), "Splunk": splunkStream(types.HECEndpointTypeRaw), "HTTP": httpStream(nil),
+		} {
+			to := &server{answer: func(int, *http.Request, string) (int, string) { return status, answer }}
+			b := start(t, d, Options{HTTP: to})
+			b.add(`{"n":1}`, `{"n":2}`)
+			if err := b.Flush(context.Background()); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			b.balanced()
+			failed := 0
+			for _, body := range b.s3.bodies() {
+				failed += len(documents(t, body))
+			}
+			if st := b.Stats(); st.Delivered+st.Failed != 2 || st.Failed != int64(failed) {
+				t.Errorf("%s: %d documents, stats %+v", name, failed, st)
+			}
+		}
+	})
+}
