@@ -246,16 +246,6 @@ func (d *Delivery) logging(id string) *awskinesisfirehose.CfnDeliveryStream_Clou
 	}
 }
 
-// handOver is the size in MiB that a transform is handed where AWS's default isn't
-// 1 MiB; before processing.
-func (d *Delivery) handOver(size float64) {
-	if t := d.props.Transform; t != nil && t.BufferSize == 0 {
-		own := *t
-		own.BufferSize = size
-		d.props.Transform = &own
-	}
-}
-
 // processing is the transform as a destination's configuration has it, or nil.
 func (d *Delivery) processing() *awskinesisfirehose.CfnDeliveryStream_ProcessingConfigurationProperty {
 	if d.transform == nil {

@@ -36,7 +36,7 @@ func (s Snowflake) validate(props Props, c *spec.Check) {
 
 func (s Snowflake) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
 	d.place(s.Failed)
-	d.handOver(.25)
+	d.smallTransform()
 	settings := s.WithDefaults()
 	snowflake := &awskinesisfirehose.CfnDeliveryStream_SnowflakeDestinationConfigurationProperty{
 		RoleArn:                     d.role.RoleArn(),

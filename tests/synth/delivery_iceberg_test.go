@@ -21,6 +21,8 @@ import (
 )
 
 func init() {
+	notLocal["delivery-iceberg"] = "IcebergDestinationDescription: Iceberg tables aren't supported"
+	notLocal["delivery-iceberg-s3-tables"] = "IcebergDestinationDescription: Iceberg tables aren't supported"
 	fullest["delivery-iceberg"] = func(stack awscdk.Stack) {
 		key := awskms.NewKey(stack, jsii.String("Key"), &awskms.KeyProps{EnableKeyRotation: jsii.Bool(true)})
 		delivery.New(stack, "Lake", delivery.Props{

@@ -20,6 +20,7 @@ import (
 const clusterARN = "arn:aws:kafka:eu-west-1:111122223333:cluster/shop/0a1b2c3d-4e5f-6789-abcd-ef0123456789-5"
 
 func init() {
+	notLocal["delivery-msk"] = "DeliveryStreamType: MSKAsSource isn't supported"
 	fullest["delivery-msk"] = func(stack awscdk.Stack) {
 		key := awskms.NewKey(stack, jsii.String("Key"), &awskms.KeyProps{EnableKeyRotation: jsii.Bool(true)})
 		delivery.New(stack, "Archive", delivery.Props{

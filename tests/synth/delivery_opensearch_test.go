@@ -426,6 +426,12 @@ func TestOpenSearchSettingsThatCantHoldAreRefused(t *testing.T) {
 				o.SecurityGroups = append(o.SecurityGroups, awsec2.SecurityGroup_FromSecurityGroupId(s, jsii.Sprintf("G%d", i), jsii.Sprintf("sg-%d", i), nil))
 			}
 		}, "SecurityGroups"},
+		"a domain in a VPC without the VPC": {func(o *delivery.OpenSearch, s awscdk.Stack) {
+			o.Domain = awsopensearchservice.NewDomain(s, jsii.String("Inside"), &awsopensearchservice.DomainProps{
+				Version: awsopensearchservice.EngineVersion_OPENSEARCH_2_19(), Vpc: aVPC(s), Capacity: &awsopensearchservice.CapacityConfig{DataNodes: jsii.Number(2)},
+				ZoneAwareness: &awsopensearchservice.ZoneAwarenessConfig{Enabled: jsii.Bool(true)},
+			})
+		}, "VPC"},
 		"subnets that the VPC lacks": {func(o *delivery.OpenSearch, s awscdk.Stack) {
 			o.VPC, o.Subnets = aVPC(s), &awsec2.SubnetSelection{SubnetType: awsec2.SubnetType_PUBLIC}
 		}, "Subnets"},

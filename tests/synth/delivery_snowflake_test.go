@@ -20,6 +20,7 @@ import (
 const snowflakeEndpoint = "com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0"
 
 func init() {
+	notLocal["delivery-snowflake"] = "SnowflakeDestinationDescription: Snowflake isn't supported"
 	fullest["delivery-snowflake"] = func(stack awscdk.Stack) {
 		key := awskms.NewKey(stack, jsii.String("Key"), &awskms.KeyProps{EnableKeyRotation: jsii.Bool(true)})
 		delivery.New(stack, "Warehouse", delivery.Props{

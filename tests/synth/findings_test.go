@@ -334,7 +334,10 @@ var withoutResources = map[string]string{
 	"lakeformation:GetDataAccess": "Lake Formation checks its own grants of the table",
 
 	"ec2:DescribeNetworkInterfaces": "EC2 describes all or none",
+	"ec2:DescribeSecurityGroups":    "EC2 describes all or none",
 	"ec2:DescribeSubnets":           "EC2 describes all or none",
+	"ec2:DescribeVpcAttribute":      "Firehose's documentation asks for it of every VPC; it reads settings",
+	"ec2:DescribeVpcs":              "EC2 describes all or none",
 }
 
 // byCondition are actions that may be allowed on "*" where a condition names what
