@@ -100,6 +100,9 @@ func Explain(t *testing.T, seed uint64, scenario func() Scenario, options Option
 	err = Run(t, seed, scenario(), options)
 	const most = 300
 	if len(lines) > most {
+		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "s put ") })
+	}
+	if len(lines) > most {
 		lines = append([]string{fmt.Sprintf("… %d lines before", len(lines)-most)}, lines[len(lines)-most:]...)
 	}
 	return text + fmt.Sprintf("\nthe shortest trace: %v\n%s\nagain: %s", err, strings.Join(lines, "\n"), again())

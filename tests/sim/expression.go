@@ -241,6 +241,9 @@ func (p *parser) update() assigns {
 			all = append(all, p.action(clause))
 		}
 	}
+	if len(all) == 0 {
+		p.fail()
+	}
 	return func(e env, into Item) error {
 		for _, a := range all {
 			if err := a(e, into); err != nil {

@@ -64,6 +64,9 @@ func (w *World) Add(f *Function) *Function {
 	return f
 }
 
+// Counts are the metrics of the mapping, by what was seen to happen.
+func (f *Function) Counts() esm.Counts { return f.model.counts }
+
 // Settings are those of the stack's mappings, which lose nothing, with the sizes
 // that the seed draws.
 func (w *World) Settings(kind esm.Kind) *esm.Settings {
@@ -74,7 +77,7 @@ func (w *World) Settings(kind esm.Kind) *esm.Settings {
 		BatchSize: []int{50, 100, 100, 200}[w.rand.IntN(4)], Parallelization: 1 + w.rand.IntN(3),
 		Window:               []time.Duration{0, 0, time.Second}[w.rand.IntN(3)],
 		MaximumRetryAttempts: []int{2, 10, 10}[w.rand.IntN(3)],
-		MaximumRecordAge:     []time.Duration{10 * time.Minute, 23 * time.Hour, 23 * time.Hour}[w.rand.IntN(3)],
+		MaximumRecordAge:     []time.Duration{23 * time.Hour, 10 * time.Minute}[w.rand.IntN(8)/7],
 	}
 	if kind == esm.DynamoDB {
 		s.SourceARN = "arn:aws:dynamodb:us-east-1:000000000000:table/sim/stream/2026-01-01T00:00:00.000"
@@ -92,7 +95,14 @@ type shard struct {
 	past     []*esm.Shard // of the pollers before
 	checked  int          // how many of its records the checkpoint has passed
 	open     []int        // numbers of the records in its open window
-	alone    map[int]int  // how often its poller handed over a batch of one in vain, by number
+	tries    map[string]tries
+	expired  bool // some of its records were too old
+}
+
+// tries of a batch, by its first record.
+type tries struct {
+	first, last string
+	n           int
 }
 
 // begun is a task whose outcome is still to come.
@@ -149,7 +159,7 @@ func (f *Function) discover() {
 		if err != nil {
 			panic(err) // it is our own stream
 		}
-		s := &shard{Shard: esm.NewShard(f.Settings, info.ID), iterator: iterator, alone: map[int]int{}}
+		s := &shard{Shard: esm.NewShard(f.Settings, info.ID), iterator: iterator, tries: map[string]tries{}}
 		f.shards[info.ID] = s
 		f.order = append(f.order, s)
 	}
@@ -169,13 +179,13 @@ func (f *Function) restart(s *shard) {
 		panic(err)
 	}
 	s.past = append(s.past, s.Shard)
-	s.open, s.alone = nil, map[int]int{}
+	s.open, s.tries = nil, map[string]tries{}
 	s.Shard, s.iterator, s.closed = esm.NewShard(f.Settings, s.ID), iterator, false
 	s.Resume(after)
 }
 
-// read takes records from shards that want some.
-func (f *Function) read() bool {
+// poll takes records from shards that want some.
+func (f *Function) poll() bool {
 	did := false
 	now := time.Now()
 	if f.isBlind() {
@@ -309,10 +319,11 @@ func (f *Function) do(b *begun) {
 	// Few slow ones, whatever the number of calls: a handler that bounds its calls in
 	// flight must not have all of them held up, or which of the others come first
 	// would depend on the order of its goroutines.
-	slow := min(.5, 3/float64(max(f.calls, 1)))
+	calls := f.calls
 	if f.count < 10 {
-		slow = 0 // it isn't known yet
+		calls = max(calls, len(b.task.Records)) // it isn't known yet
 	}
+	slow := min(.5, 3/float64(max(calls, 1)))
 	length := w.upTo([]time.Duration{100 * time.Millisecond, 5 * time.Second, 25 * time.Second}[w.rand.IntN(3)])
 	hang, deaf := f.Timeout+w.upTo(2*f.Timeout), w.chance(.3)
 	if w.may(Slow, .1) {
@@ -436,9 +447,13 @@ func (f *Function) poisoned(records []esm.Record) bool {
 	if f.world.rates[Poison] == 0 || !f.world.broken {
 		return false
 	}
+	share := .0002 * f.world.rates[Poison]
+	if f.Changes != nil {
+		share *= 10 // of changes there are fewer
+	}
 	for i := range records {
 		n := uint64(f.journal.number(records[i].Sequence))
-		if unit(f.world.seed<<32^uint64(len(f.Name))<<24^n) < .0002*f.world.rates[Poison] {
+		if unit(f.world.seed<<32^uint64(len(f.Name))<<24^n) < share {
 			return true
 		}
 	}
@@ -459,9 +474,9 @@ func (f *Function) report(task *esm.Task) error {
 			task.Records[i].Data = f.Changes.json(f.journal.number(task.Records[i].Sequence))
 		}
 	}
-	key, body := task.Failure.Object(f.Settings.UUID, task.Shard, fmt.Sprintf("%08d", len(w.objects)), task.Payload())
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	key, body := task.Failure.Object(f.Settings.UUID, task.Shard, fmt.Sprintf("%08d", len(w.objects)), task.Payload())
 	w.objects[key] = body
 	return nil
 }

@@ -36,6 +36,9 @@ func newJournal(stream *memory.Stream) *journal {
 }
 
 func (j *journal) put(p Put) int {
+	if p.Data == nil {
+		p.Data = []byte{} // as it is decoded
+	}
 	n := int32(len(j.puts))
 	p.Shard, p.Sequence = j.stream.Put(time.Now(), p.Key, p.Data)
 	j.puts = append(j.puts, p)

@@ -23,10 +23,16 @@ type model struct {
 	dealt     []bool  // succeeded, or reported: the next of its key may come
 	settled   []bool  // and never needed again: with windows, once the window is over
 	succeeded []bool  // in an invocation at least
-	tries     []int32 // how often it was handed over and not dealt with
 	prefix    []int32 // how many of a key's records are dealt with, from its first on
 	inBatch   []int32 // of a key
 	failed    map[int]bool
+	documents []document
+}
+
+// document of the failure destination, read.
+type document struct {
+	object string
+	event  *Event
 }
 
 // Failed tells whether a record, by its number, lies in the failure destination,
@@ -38,7 +44,6 @@ func (m *model) grow(j *journal) {
 		m.dealt = append(m.dealt, make([]bool, n)...)
 		m.settled = append(m.settled, make([]bool, n)...)
 		m.succeeded = append(m.succeeded, make([]bool, n)...)
-		m.tries = append(m.tries, make([]int32, n)...)
 	}
 	if n := len(j.byKey) - len(m.prefix); n > 0 {
 		m.prefix = append(m.prefix, make([]int32, n)...)
@@ -97,18 +102,25 @@ func (f *Function) told(b *begun, o esm.Outcome) {
 		m.succeeded[n] = true
 		f.deal(b.shard, n, b.task.Window == nil)
 	}
-	if len(records) == 1 && lowest == 0 && f.Settings.MaximumRetryAttempts != esm.Unlimited {
-		n := f.journal.number(records[0].Sequence)
-		if b.shard.alone[n]++; b.shard.alone[n] > f.Settings.MaximumRetryAttempts+1 {
-			f.world.blameLocked("%s gets record %s alone for the %dth time: it holds up its shard", f.Name, short(records[0].Sequence), b.shard.alone[n])
+	if most := f.Settings.MaximumRetryAttempts; lowest == 0 && len(records) > 0 {
+		if n := b.shard.try(records); most != esm.Unlimited && n > most+1 {
+			f.world.blameLocked("%s gets %s for the %dth time: it holds up its shard", f.Name, span(records), n)
 		}
-	}
-	for i := range records[lowest:] {
-		m.tries[f.journal.number(records[lowest+i].Sequence)]++
 	}
 	if b.task.Window != nil && b.task.Window.Final && o.FunctionError == "" {
 		f.closeWindow(b.shard)
 	}
+}
+
+// try counts how often the same batch was handed over in vain.
+func (s *shard) try(records []esm.Record) int {
+	t := tries{first: records[0].Sequence, last: records[len(records)-1].Sequence}
+	if held := s.tries[t.first]; held.last == t.last {
+		t = held
+	}
+	t.n++
+	s.tries[t.first] = t
+	return t.n
 }
 
 // closeWindow: its records aren't needed any more.
@@ -127,11 +139,12 @@ func (f *Function) reported(b *begun, err error) {
 	if b.task.Window != nil && b.task.Window.Final {
 		f.closeWindow(b.shard)
 	}
-	if most := f.Settings.MaximumRetryAttempts; b.task.Failure.RequestContext.Condition == "RetryAttemptsExhausted" {
-		for i := range b.task.Records {
-			if n := f.journal.number(b.task.Records[i].Sequence); int(f.model.tries[n]) <= most {
-				f.world.blameLocked("%s gives record %s up after %d attempts, with %d retries", f.Name, short(b.task.Records[i].Sequence), f.model.tries[n], most)
-			}
+	switch most := f.Settings.MaximumRetryAttempts; {
+	case b.task.Failure.RequestContext.Condition != "RetryAttemptsExhausted":
+		b.shard.expired = true // what it takes off a batch leaves the others' tries
+	case len(b.task.Records) > 0 && !b.shard.expired:
+		if n := b.shard.try(b.task.Records) - 1; n != most+1 {
+			f.world.blameLocked("%s gives %s up after %d attempts, with %d retries", f.Name, span(b.task.Records), n, most)
 		}
 	}
 	if n := int64(len(b.task.Records)); f.Settings.OnFailure == "" {
@@ -187,9 +200,11 @@ func (w *World) check() error {
 	for _, f := range w.functions {
 		problems = append(problems, f.check())
 	}
+	w.mu.Lock()
 	if lines := bytes.Count(w.metrics.Bytes(), []byte("\n")); lines != w.rejected {
 		problems = append(problems, fmt.Errorf("%d records were set aside, and %d counted", w.rejected, lines))
 	}
+	w.mu.Unlock()
 	if err := errors.Join(problems...); err != nil {
 		return err
 	}
@@ -246,18 +261,20 @@ func add(sum *esm.Counts, c esm.Counts) {
 // failures are the function's documents in the failure destination.
 func (f *Function) failures() []string {
 	prefix := "aws/lambda/" + f.Settings.UUID + "/"
+	f.world.mu.Lock()
+	defer f.world.mu.Unlock()
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(f.world.objects)), func(key string) bool { return !strings.HasPrefix(key, prefix) })
 }
 
-// document is what a reader makes of one.
-func (f *Function) document(key string) (*Event, error) {
+// read is what a reader makes of one.
+func (f *Function) read(key string) (*Event, error) {
 	var doc struct {
 		Payload            string
 		KinesisBatchInfo   *esm.BatchInfo
 		DDBStreamBatchInfo *esm.BatchInfo
 		TimeWindowInfo     *esm.TimeWindowInfo
 	}
-	if err := json.Unmarshal(f.world.objects[key], &doc); err != nil {
+	if err := json.Unmarshal(f.world.Object(key), &doc); err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	e, info := &Event{}, doc.KinesisBatchInfo
@@ -293,10 +310,11 @@ func (f *Function) document(key string) (*Event, error) {
 func (f *Function) readFailures() error {
 	f.model.failed = map[int]bool{}
 	for _, key := range f.failures() {
-		e, err := f.document(key)
+		e, err := f.read(key)
 		if err != nil {
 			return err
 		}
+		f.model.documents = append(f.model.documents, document{key, e})
 		for _, r := range e.Kinesis.Records {
 			n := f.journal.number(r.Kinesis.SequenceNumber)
 			if p := f.journal.puts[max(n, 0)]; n < 0 || !bytes.Equal(p.Data, r.Kinesis.Data) || p.Key != r.Kinesis.PartitionKey || r.EventID != p.Shard+":"+p.Sequence {
@@ -323,13 +341,10 @@ func (f *Function) readFailures() error {
 func (w *World) redrive() error {
 	w.broken, w.gone = false, false
 	for _, f := range w.functions {
-		keys := f.failures()
-		w.rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-		for _, key := range keys {
-			e, err := f.document(key)
-			if err != nil {
-				return err
-			}
+		documents := f.model.documents
+		w.rand.Shuffle(len(documents), func(i, j int) { documents[i], documents[j] = documents[j], documents[i] })
+		for _, d := range documents {
+			key, e := d.object, d.event
 			if e.Window != nil && !e.Window.Final {
 				continue
 			}

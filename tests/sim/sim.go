@@ -117,7 +117,7 @@ type World struct {
 	broken    bool      // until the faults are mended, in the end
 	away      time.Time // the failure destination is, until then
 	gone      bool
-	lastPut   time.Time
+	nextPut   time.Time
 
 	kick chan struct{} // something ended by itself
 
@@ -199,7 +199,11 @@ func (w *World) Rand() *rand.Rand { return w.rand }
 func (w *World) Puts() []Put { return w.records.puts }
 
 // Object of the failure bucket, nil if there is none.
-func (w *World) Object(key string) []byte { return w.objects[key] }
+func (w *World) Object(key string) []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.objects[key]
+}
 
 // Mended tells whether the faults are over: what lies in the failure destination is
 // handed over again.
@@ -224,27 +228,24 @@ func (w *World) play() error {
 		}
 		w.discover()
 		putting := w.broken && len(w.records.puts) < w.options.Records
-		switch {
-		case putting && w.chance(.3):
+		if putting && !time.Now().Before(w.nextPut) {
 			w.put()
-			continue
-		case acts && putting && w.chance(.2):
-			actor.Act(w, w.rand)
-			continue
-		case putting && w.misfortune():
-			continue
-		}
-		if w.step() {
+			w.nextPut = time.Now().Add(w.upTo(w.pace))
+			if acts && w.chance(.5) {
+				actor.Act(w, w.rand)
+			}
 			continue
 		}
-		if putting {
-			w.put()
+		if putting && w.misfortune() || w.step() {
 			continue
 		}
-		if w.over() {
+		if !putting && w.over() {
 			return w.problem()
 		}
 		next := w.soonest()
+		if putting && (next.IsZero() || w.nextPut.Before(next)) {
+			next = w.nextPut
+		}
 		if next.After(deadline) || next.IsZero() && !w.busy() {
 			return fmt.Errorf("%w after %v: %s", ErrStuck, time.Since(w.start), w.state())
 		}
@@ -255,7 +256,7 @@ func (w *World) play() error {
 			return fmt.Errorf("%w after %v: something is due all the time, and doesn't come", ErrStuck, time.Since(w.start))
 		}
 		w.waitUntil(next)
-		if w.gone && time.Since(w.lastPut) > time.Hour {
+		if w.gone && !putting && time.Since(w.nextPut) > time.Hour {
 			w.trace("somebody looks, and gives the failure destination back")
 			w.gone = false
 		}
@@ -300,7 +301,7 @@ func (w *World) misfortune() bool {
 func (w *World) upTo(d time.Duration) time.Duration { return time.Duration(w.rand.Int64N(int64(d))) }
 
 func (w *World) put() {
-	n := min(1+w.rand.IntN(200), w.options.Records-len(w.records.puts))
+	n := min(1+w.rand.IntN(400), w.options.Records-len(w.records.puts))
 	for range n {
 		i := len(w.records.puts)
 		var p Put
@@ -319,15 +320,13 @@ func (w *World) put() {
 			w.trace("put %s on %s: %s", short(p.Sequence), p.Shard, p.Data)
 		}
 	}
-	w.waitUntil(time.Now().Add(w.upTo(w.pace)))
-	w.lastPut = time.Now()
 }
 
 // step does what can be done now, and tells whether there was anything.
 func (w *World) step() bool {
 	did := false
 	for _, f := range w.functions {
-		did = f.read() || did
+		did = f.poll() || did
 		did = f.take() || did
 	}
 	did = w.finish() || did
@@ -342,7 +341,7 @@ func (w *World) discover() {
 
 // over tells whether everything is dealt with.
 func (w *World) over() bool {
-	if w.inFlight > 0 {
+	if w.landing() {
 		return false
 	}
 	for _, f := range w.functions {
@@ -353,9 +352,16 @@ func (w *World) over() bool {
 	return true
 }
 
+// landing tells whether calls are in flight that nobody waits for.
+func (w *World) landing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.inFlight > 0
+}
+
 // busy tells whether something will end by itself.
 func (w *World) busy() bool {
-	return w.inFlight > 0 || slices.ContainsFunc(w.functions, func(f *Function) bool { return len(f.running) > 0 })
+	return w.landing() || slices.ContainsFunc(w.functions, func(f *Function) bool { return len(f.running) > 0 })
 }
 
 // soonest is when something is due next; the zero time means when something ends.
@@ -401,9 +407,8 @@ func (w *World) flush() {
 			f.Changes.flush()
 		}
 	}
-	if len(w.notes) == 0 {
-		return
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	slices.SortStableFunc(w.notes, func(a, b note) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.text, b.text)) })
 	for _, n := range w.notes {
 		*w.options.Trace = append(*w.options.Trace, w.clock(n.at)+" "+n.text)
