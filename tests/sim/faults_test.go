@@ -10,12 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/millrace/millrace/lambdas/kit/decode"
 	"github.com/millrace/millrace/local/esm"
 	"github.com/millrace/millrace/tests/sim"
 )
@@ -24,7 +25,7 @@ import (
 type naive struct {
 	shards   int
 	settings func(*esm.Settings)
-	start    func(c *sim.Client) sim.Handler
+	start    func(c *sim.Client) lambda.Handler
 	check    func(n *naive, w *sim.World) error
 
 	table    *sim.Table
@@ -47,22 +48,28 @@ func (n *naive) Record(i int, r *rand.Rand) (string, []byte) {
 
 func (n *naive) Check(w *sim.World) error { return n.check(n, w) }
 
+// function is one as a handler.
+type function func(ctx context.Context, payload []byte) ([]byte, error)
+
+func (f function) Invoke(ctx context.Context, payload []byte) ([]byte, error) { return f(ctx, payload) }
+
 // each calls f for every record of an event.
-func each(f func(ctx context.Context, e *sim.Event, r events.KinesisRecord) error) sim.Handler {
-	return func(ctx context.Context, e *sim.Event) (any, error) {
-		for _, r := range e.Kinesis.Records {
-			if err := f(ctx, e, r.Kinesis); err != nil {
-				return nil, err
+func each(f func(ctx context.Context, r decode.Record) error) lambda.Handler {
+	return function(func(ctx context.Context, payload []byte) ([]byte, error) {
+		e, err := decode.Kinesis(payload)
+		for _, r := range e.Records {
+			if err == nil {
+				err = f(ctx, r)
 			}
 		}
-		return nil, nil
-	}
+		return nil, err
+	})
 }
 
 // counting adds 1 to the key's item for every record, without looking whether it has
 // done so before.
-func counting(c *sim.Client) sim.Handler {
-	return each(func(ctx context.Context, _ *sim.Event, r events.KinesisRecord) error {
+func counting(c *sim.Client) lambda.Handler {
+	return each(func(ctx context.Context, r decode.Record) error {
 		_, err := c.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 			TableName: aws.String("table"), Key: keyOf(r.PartitionKey), UpdateExpression: aws.String("ADD records :one"),
 			ExpressionAttributeValues: sim.Item{":one": numberOf(1)},
@@ -73,19 +80,19 @@ func counting(c *sim.Client) sim.Handler {
 
 // remembering counts in its instance's memory, by something of the record, and puts
 // the counts.
-func remembering(by func(*sim.Event, events.KinesisRecord) string) func(c *sim.Client) sim.Handler {
-	return func(c *sim.Client) sim.Handler {
+func remembering(by func(decode.Record) string) func(c *sim.Client) lambda.Handler {
+	return func(c *sim.Client) lambda.Handler {
 		seen := map[string]int{}
-		return each(func(ctx context.Context, e *sim.Event, r events.KinesisRecord) error {
-			seen[by(e, r)]++
-			return put(ctx, c, r.PartitionKey, seen[by(e, r)])
+		return each(func(ctx context.Context, r decode.Record) error {
+			seen[by(r)]++
+			return put(ctx, c, r.PartitionKey, seen[by(r)])
 		})
 	}
 }
 
 // latest puts the last record, without looking what is there.
-func latest(c *sim.Client) sim.Handler {
-	return each(func(ctx context.Context, _ *sim.Event, r events.KinesisRecord) error {
+func latest(c *sim.Client) lambda.Handler {
+	return each(func(ctx context.Context, r decode.Record) error {
 		n, err := strconv.Atoi(strings.TrimLeft(r.SequenceNumber, "0"))
 		if err != nil {
 			return err
@@ -95,27 +102,31 @@ func latest(c *sim.Client) sim.Handler {
 }
 
 // rereading adds the number of records to one item, which it reads and then puts.
-func rereading(c *sim.Client) sim.Handler {
-	return func(ctx context.Context, e *sim.Event) (any, error) {
+func rereading(c *sim.Client) lambda.Handler {
+	return function(func(ctx context.Context, payload []byte) ([]byte, error) {
+		e, err := decode.Kinesis(payload)
+		if err != nil {
+			return nil, err
+		}
 		out, err := c.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String("table"), Key: keyOf("all"), ConsistentRead: aws.Bool(true)})
 		if err != nil {
 			return nil, err
 		}
-		return nil, put(ctx, c, "all", whole(out.Item["records"])+len(e.Kinesis.Records))
-	}
+		return nil, put(ctx, c, "all", whole(out.Item["records"])+len(e.Records))
+	})
 }
 
 // parsing refuses what isn't "no. …".
-func parsing(*sim.Client) sim.Handler {
-	return each(func(_ context.Context, _ *sim.Event, r events.KinesisRecord) error {
+func parsing(*sim.Client) lambda.Handler {
+	return each(func(_ context.Context, r decode.Record) error {
 		_, err := fmt.Sscanf(string(r.Data), "no. %d", new(int))
 		return err
 	})
 }
 
 // keeping puts every record into the bucket, come what may.
-func keeping(c *sim.Client) sim.Handler {
-	return each(func(ctx context.Context, _ *sim.Event, r events.KinesisRecord) error {
+func keeping(c *sim.Client) lambda.Handler {
+	return each(func(ctx context.Context, r decode.Record) error {
 		if _, err := c.PutObject(ctx, &s3.PutObjectInput{Key: aws.String(r.SequenceNumber), Body: strings.NewReader("")}); err == nil {
 			_, err = c.Metrics().Write([]byte("kept\n"))
 			return err
@@ -124,8 +135,8 @@ func keeping(c *sim.Client) sim.Handler {
 	})
 }
 
-func idle(*sim.Client) sim.Handler {
-	return func(context.Context, *sim.Event) (any, error) { return nil, nil }
+func idle(*sim.Client) lambda.Handler {
+	return each(func(context.Context, decode.Record) error { return nil })
 }
 
 func keyOf(key string) sim.Item { return sim.Item{"key": &types.AttributeValueMemberS{Value: key}} }
@@ -200,8 +211,8 @@ func allKept(_ *naive, w *sim.World) error {
 
 // Each fault breaks a function that isn't made for it, and that works without it.
 func TestEachFaultBites(t *testing.T) {
-	byKey := func(_ *sim.Event, r events.KinesisRecord) string { return r.PartitionKey }
-	byShard := func(e *sim.Event, r events.KinesisRecord) string { return e.Shard + r.PartitionKey }
+	byKey := func(r decode.Record) string { return r.PartitionKey }
+	byShard := func(r decode.Record) string { return r.ShardID() + r.PartitionKey }
 	young := func(s *esm.Settings) { s.MaximumRecordAge = time.Minute }
 	lanes := func(s *esm.Settings) { s.Parallelization = 4 }
 	nowhere := func(s *esm.Settings) { s.OnFailure = "" }

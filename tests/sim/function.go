@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/millrace/millrace/local/esm"
 )
@@ -26,7 +26,7 @@ type Function struct {
 	Timeout time.Duration
 	// Start is a cold start: it makes an instance of the function, with a memory of
 	// its own, that makes its calls through client.
-	Start func(client *Client) Handler
+	Start func(client *Client) lambda.Handler
 
 	world   *World
 	journal *journal
@@ -39,18 +39,6 @@ type Function struct {
 	count   int       // invocations so far
 	calls   int       // of one, at most so far
 	model   model
-}
-
-// Handler is a function's handler. It answers what is to be sent as JSON.
-type Handler func(ctx context.Context, e *Event) (response any, err error)
-
-// Event is what an invocation gets: one of Kinesis and DynamoDB has records.
-type Event struct {
-	Kinesis  events.KinesisEvent
-	DynamoDB events.DynamoDBEvent
-	Shard    string
-	// Window of a mapping with tumbling windows, or nil.
-	Window *esm.Window
 }
 
 // Add defines a function.
@@ -118,7 +106,7 @@ func (b *begun) alive() bool { return b.shard.Shard == b.of }
 
 // instance of a function, which handles one event at a time.
 type instance struct {
-	handle Handler
+	lambda.Handler
 	client *Client
 }
 
@@ -355,12 +343,12 @@ func (f *Function) do(b *begun) {
 	w.mu.Lock()
 	inv.instance.client.invocation = inv
 	w.mu.Unlock()
-	event := f.event(&b.task.Batch)
+	payload := b.task.Payload()
 	if w.options.Trace != nil {
 		w.trace("%s %d gets %s of %s%s", f.Name, inv.id, span(b.task.Records), b.task.Shard, inv.fate(crashes))
 	}
 	if inv.slow == 0 {
-		inv.outcome = inv.run(event)
+		inv.outcome = inv.run(payload)
 		if crashes {
 			inv.outcome = died("it crashed")
 			w.mu.Lock()
@@ -375,7 +363,7 @@ func (f *Function) do(b *begun) {
 	}
 	f.running = append(f.running, inv)
 	go func() {
-		outcome := inv.run(event)
+		outcome := inv.run(payload)
 		w.mu.Lock()
 		inv.outcome = outcome
 		w.ended = append(w.ended, inv)
@@ -404,7 +392,7 @@ func (inv *invocation) fate(crashes bool) string {
 }
 
 // run calls the handler.
-func (inv *invocation) run(event *Event) (outcome esm.Outcome) {
+func (inv *invocation) run(payload []byte) (outcome esm.Outcome) {
 	ctx, cancel := context.WithDeadline(context.Background(), inv.began.Add(inv.function.Timeout))
 	defer cancel()
 	defer func() {
@@ -412,15 +400,11 @@ func (inv *invocation) run(event *Event) (outcome esm.Outcome) {
 			outcome = died(fmt.Sprint(p))
 		}
 	}()
-	response, err := inv.instance.handle(ctx, event)
+	answer, err := inv.instance.Invoke(ctx, payload)
 	if err != nil {
 		return died(err.Error())
 	}
-	payload, err := json.Marshal(response)
-	if err != nil {
-		return died(err.Error())
-	}
-	return esm.Outcome{Payload: payload}
+	return esm.Outcome{Payload: answer}
 }
 
 func died(why string) esm.Outcome {
@@ -469,11 +453,6 @@ func (f *Function) report(task *esm.Task) error {
 	if f.Settings.OnFailure == "" {
 		return nil
 	}
-	if f.Changes != nil {
-		for i := range task.Records {
-			task.Records[i].Data = f.Changes.json(f.journal.number(task.Records[i].Sequence))
-		}
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key, body := task.Failure.Object(f.Settings.UUID, task.Shard, fmt.Sprintf("%08d", len(w.objects)), task.Payload())
@@ -516,30 +495,4 @@ func (f *Function) soonest() time.Time {
 		}
 	}
 	return soonest
-}
-
-// event is a batch as handlers get it.
-func (f *Function) event(b *esm.Batch) *Event {
-	e := &Event{Shard: b.Shard, Window: b.Window}
-	if f.Changes != nil {
-		e.DynamoDB.Records = make([]events.DynamoDBEventRecord, len(b.Records))
-		for i := range b.Records {
-			e.DynamoDB.Records[i] = f.Changes.records[f.journal.number(b.Records[i].Sequence)]
-			e.DynamoDB.Records[i].EventSourceArn = b.Settings.SourceARN
-		}
-		return e
-	}
-	e.Kinesis.Records = make([]events.KinesisEventRecord, len(b.Records))
-	for i := range b.Records {
-		r := &b.Records[i]
-		e.Kinesis.Records[i] = events.KinesisEventRecord{
-			AwsRegion: b.Settings.Region, EventID: b.Shard + ":" + r.Sequence, EventName: "aws:kinesis:record", EventSource: "aws:kinesis",
-			EventSourceArn: b.Settings.SourceARN, EventVersion: "1.0",
-			Kinesis: events.KinesisRecord{
-				ApproximateArrivalTimestamp: events.SecondsEpochTime{Time: r.Arrival}, Data: r.Data, PartitionKey: r.Key,
-				SequenceNumber: r.Sequence, KinesisSchemaVersion: "1.0",
-			},
-		}
-	}
-	return e
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 type Put struct {
 	Sequence, Shard, Key string
 	Data                 []byte
+	Arrival              time.Time
 	// Made is the i that the scenario made it for: a duplicate has that of its original.
 	Made      int
 	Malformed bool // cut off in its middle
@@ -40,7 +42,8 @@ func (j *journal) put(p Put) int {
 		p.Data = []byte{} // as it is decoded
 	}
 	n := int32(len(j.puts))
-	p.Shard, p.Sequence = j.stream.Put(time.Now(), p.Key, p.Data)
+	p.Arrival = time.Now()
+	p.Shard, p.Sequence = j.stream.Put(p.Arrival, p.Key, p.Data)
 	j.puts = append(j.puts, p)
 	key, ok := j.keys[p.Key]
 	if !ok {
@@ -53,6 +56,9 @@ func (j *journal) put(p Put) int {
 	j.shards[p.Shard] = append(j.shards[p.Shard], n)
 	return int(n)
 }
+
+// next is the sequence number that the next record gets.
+func (j *journal) next() string { return fmt.Sprintf("%056d", len(j.puts)+1) }
 
 // number of the record with a sequence number, -1 for none.
 func (j *journal) number(sequence string) int {

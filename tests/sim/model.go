@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"github.com/millrace/millrace/lambdas/kit/decode"
 	"github.com/millrace/millrace/local/esm"
 )
 
@@ -29,10 +30,11 @@ type model struct {
 	documents []document
 }
 
-// document of the failure destination, read.
+// document of the failure destination.
 type document struct {
-	object string
-	event  *Event
+	object  string
+	payload []byte
+	window  decode.TumblingWindow
 }
 
 // Failed tells whether a record, by its number, lies in the failure destination,
@@ -266,8 +268,8 @@ func (f *Function) failures() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(f.world.objects)), func(key string) bool { return !strings.HasPrefix(key, prefix) })
 }
 
-// read is what a reader makes of one.
-func (f *Function) read(key string) (*Event, error) {
+// read is what a reader makes of one: all records in it are those that were put.
+func (f *Function) read(key string) (document, error) {
 	var doc struct {
 		Payload            string
 		KinesisBatchInfo   *esm.BatchInfo
@@ -275,34 +277,56 @@ func (f *Function) read(key string) (*Event, error) {
 		TimeWindowInfo     *esm.TimeWindowInfo
 	}
 	if err := json.Unmarshal(f.world.Object(key), &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
+		return document{}, fmt.Errorf("%s: %w", key, err)
 	}
-	e, info := &Event{}, doc.KinesisBatchInfo
-	var into any = &e.Kinesis
+	d := document{object: key, payload: []byte(doc.Payload)}
+	info, records := doc.KinesisBatchInfo, 0
+	var err error
 	if f.Changes != nil {
-		into, info = &e.DynamoDB, doc.DDBStreamBatchInfo
+		info = doc.DDBStreamBatchInfo
+		var e decode.DynamoDBEvent
+		e, err = decode.DynamoDB(d.payload)
+		records = len(e.Records)
+		for i := range e.Records {
+			err = errors.Join(err, f.isChange(&e.Records[i]))
+		}
+	} else {
+		var e decode.KinesisEvent
+		e, err = decode.Kinesis(d.payload)
+		d.window, records = e.Window, len(e.Records)
+		for i := range e.Records {
+			err = errors.Join(err, f.wasPut(&e.Records[i]))
+		}
 	}
-	if err := json.Unmarshal([]byte(doc.Payload), into); err != nil {
-		return nil, fmt.Errorf("the payload of %s: %w", key, err)
+	switch {
+	case err != nil:
+		return document{}, fmt.Errorf("the payload of %s: %w", key, err)
+	case info == nil || info.BatchSize != records:
+		return document{}, fmt.Errorf("%s says %+v of %d records", key, info, records)
+	case (doc.TimeWindowInfo != nil) != (f.Settings.Tumbling > 0) || doc.TimeWindowInfo != nil && doc.TimeWindowInfo.Final != d.window.IsFinalInvokeForWindow:
+		return document{}, fmt.Errorf("%s says %+v of the window %+v", key, doc.TimeWindowInfo, d.window)
 	}
-	if info == nil || info.BatchSize != len(e.Kinesis.Records)+len(e.DynamoDB.Records) {
-		return nil, fmt.Errorf("%s says %+v of %d records", key, info, len(e.Kinesis.Records)+len(e.DynamoDB.Records))
+	return d, nil
+}
+
+// wasPut notes that a record failed, and compares it with what was put.
+func (f *Function) wasPut(r *decode.Record) error {
+	n := f.journal.number(r.SequenceNumber)
+	if p := f.journal.puts[max(n, 0)]; n < 0 || !bytes.Equal(p.Data, r.Data) || p.Key != r.PartitionKey || r.EventID != p.Shard+":"+p.Sequence {
+		return fmt.Errorf("it holds %+v, and this was put: %+v", r, p)
 	}
-	e.Shard = info.ShardID
-	if doc.TimeWindowInfo == nil {
-		return e, nil
+	f.model.failed[n] = true
+	return nil
+}
+
+// isChange notes that a change failed, and compares it with what was changed.
+func (f *Function) isChange(r *decode.Change) error {
+	n := f.journal.number(r.SequenceNumber)
+	if c := f.Changes.records[max(n, 0)]; n < 0 || !reflect.DeepEqual(r.NewImage, c.After) || !reflect.DeepEqual(r.OldImage, c.Before) || f.Changes.key(r.Keys) != c.key {
+		return fmt.Errorf("it holds %+v, and this was the change: %+v", r, c)
 	}
-	var window struct {
-		Window struct{ Start, End time.Time }
-		State  json.RawMessage
-		Final  bool `json:"isFinalInvokeForWindow"`
-		Early  bool `json:"isWindowTerminatedEarly"`
-	}
-	if err := json.Unmarshal([]byte(doc.Payload), &window); err != nil {
-		return nil, fmt.Errorf("the window of %s: %w", key, err)
-	}
-	e.Window = &esm.Window{Start: window.Window.Start, End: window.Window.End, State: window.State, Final: window.Final, Early: window.Early}
-	return e, nil
+	f.model.failed[n] = true
+	return nil
 }
 
 // readFailures reads what lies in the failure destination and compares it with what
@@ -310,26 +334,11 @@ func (f *Function) read(key string) (*Event, error) {
 func (f *Function) readFailures() error {
 	f.model.failed = map[int]bool{}
 	for _, key := range f.failures() {
-		e, err := f.read(key)
+		d, err := f.read(key)
 		if err != nil {
 			return err
 		}
-		f.model.documents = append(f.model.documents, document{key, e})
-		for _, r := range e.Kinesis.Records {
-			n := f.journal.number(r.Kinesis.SequenceNumber)
-			if p := f.journal.puts[max(n, 0)]; n < 0 || !bytes.Equal(p.Data, r.Kinesis.Data) || p.Key != r.Kinesis.PartitionKey || r.EventID != p.Shard+":"+p.Sequence {
-				return fmt.Errorf("%s holds %+v, and this was put: %+v", key, r, p)
-			}
-			f.model.failed[n] = true
-		}
-		for _, r := range e.DynamoDB.Records {
-			n := f.journal.number(r.Change.SequenceNumber)
-			r.EventSourceArn = ""
-			if held, err := json.Marshal(r); n < 0 || err != nil || !bytes.Equal(held, f.Changes.json(n)) {
-				return fmt.Errorf("%s holds %s, %w, and this was the change: %s", key, held, err, f.Changes.json(max(n, 0)))
-			}
-			f.model.failed[n] = true
-		}
+		f.model.documents = append(f.model.documents, d)
 	}
 	return nil
 }
@@ -344,17 +353,13 @@ func (w *World) redrive() error {
 		documents := f.model.documents
 		w.rand.Shuffle(len(documents), func(i, j int) { documents[i], documents[j] = documents[j], documents[i] })
 		for _, d := range documents {
-			key, e := d.object, d.event
-			if e.Window != nil && !e.Window.Final {
+			if f.Settings.Tumbling > 0 && !d.window.IsFinalInvokeForWindow {
 				continue
 			}
-			w.trace("%s gets %s again", f.Name, key)
-			response, err := f.Start(&Client{world: w})(context.Background(), e)
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", f.Name, key, err)
-			}
-			if body, err := json.Marshal(response); err != nil || bytes.Contains(body, []byte("itemIdentifier")) {
-				return fmt.Errorf("%s, %s: %s, %w", f.Name, key, body, err)
+			w.trace("%s gets %s again", f.Name, d.object)
+			answer, err := f.Start(&Client{world: w}).Invoke(context.Background(), d.payload)
+			if err != nil || bytes.Contains(answer, []byte("itemIdentifier")) {
+				return fmt.Errorf("%s, %s: %s, %w", f.Name, d.object, answer, err)
 			}
 			w.flush()
 		}

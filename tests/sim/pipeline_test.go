@@ -1,7 +1,6 @@
 package sim_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -12,11 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/millrace/millrace/lambdas/kit/decode"
 	"github.com/millrace/millrace/lambdas/kit/reject"
+	pace "github.com/millrace/millrace/lambdas/pace/handler"
 	podium "github.com/millrace/millrace/lambdas/podium/handler"
 	"github.com/millrace/millrace/lambdas/race"
 	standings "github.com/millrace/millrace/lambdas/standings/handler"
@@ -43,8 +44,8 @@ func TestPipeline(t *testing.T) {
 // of their own and in heats that begin any time. Some were there before the podiums
 // were, and some items are none that a podium could hold.
 type pipeline struct {
-	standings, podiums *sim.Table
-	update, climb      *sim.Function
+	standings, podiums, paces *sim.Table
+	update, climb, laps       *sim.Function
 	seqs               [racers]int64
 	guests             [guests]int64
 	heats              int
@@ -60,37 +61,38 @@ const (
 func (p *pipeline) Setup(w *sim.World) {
 	p.seed = w.Rand().Uint64()
 	p.standings, p.podiums = w.Table("STANDINGS_TABLE", "race", "racer"), w.Table("PODIUMS_TABLE", "race")
+	p.paces = w.Table("PACES_TABLE", "race", "window")
 	p.standings.Refuses = func(item sim.Item) bool { return !w.Mended() && whole(item["power"]) == cursed }
 	p.standings.Watch, p.podiums.Watch = seqRises, versionRises
 	for i := range guests / 2 {
 		p.guests[i]++
 		p.standings.Seed(p.guest(i))
 	}
-	getenv := func(function string) func(string) string {
-		return func(name string) string {
-			if name == "AWS_LAMBDA_FUNCTION_NAME" {
-				return function
-			}
-			return name
-		}
-	}
-	p.update = w.Add(&sim.Function{Name: "standings", Settings: w.Settings(esm.Kinesis), Start: func(c *sim.Client) sim.Handler {
-		h, err := standings.New(getenv("standings"), c, c)
-		if err != nil {
-			panic(err)
-		}
-		h.Rejects.Metrics = c.Metrics()
-		return func(ctx context.Context, e *sim.Event) (any, error) { return h.Handle(ctx, e.Kinesis) }
+	getenv := func(name string) string { return name }
+	p.update = w.Add(&sim.Function{Name: "standings", Settings: w.Settings(esm.Kinesis), Start: func(c *sim.Client) lambda.Handler {
+		return must(standings.New(getenv, c, rejects(c, "standings")))
 	}})
-	p.climb = w.Add(&sim.Function{Name: "podium", Changes: p.standings, Settings: w.Settings(esm.DynamoDB), Start: func(c *sim.Client) sim.Handler {
-		h, err := podium.New(getenv("podium"), c, c)
-		if err != nil {
-			panic(err)
-		}
-		h.Rejects.Metrics = c.Metrics()
+	p.climb = w.Add(&sim.Function{Name: "podium", Changes: p.standings, Settings: w.Settings(esm.DynamoDB), Start: func(c *sim.Client) lambda.Handler {
+		h := must(podium.New(getenv, c, rejects(c, "podium")))
 		h.Pause = func(attempt int) time.Duration { return c.Pause(10 * time.Millisecond << attempt) }
-		return func(ctx context.Context, e *sim.Event) (any, error) { return h.Handle(ctx, e.DynamoDB) }
+		return h
 	}})
+	settings := w.Settings(esm.Kinesis)
+	settings.Tumbling, settings.Parallelization = []time.Duration{time.Second, 30 * time.Second, 30 * time.Second}[w.Rand().IntN(3)], 1
+	p.laps = w.Add(&sim.Function{Name: "pace", Settings: settings, Start: func(c *sim.Client) lambda.Handler {
+		return must(pace.New(getenv, c, rejects(c, "pace")))
+	}})
+}
+
+func rejects(c *sim.Client, function string) *reject.Writer {
+	return &reject.Writer{Client: c, Bucket: "failures", Function: function, Metrics: c.Metrics()}
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
 }
 
 // cursed is a power that the table refuses.
@@ -112,7 +114,7 @@ func (p *pipeline) record(racer string, name string, seq int64) race.Record {
 	draw := rand.New(rand.NewPCG(p.seed^uint64(seq), uint64(racer[0])<<16|uint64(racer[1])<<8|uint64(racer[2])))
 	r := race.Record{
 		Race: name, Racer: racer, Seq: seq, At: time.Date(2026, 1, 1, 0, 0, int(seq), 0, time.UTC),
-		Distance: float64(10*seq) + float64(draw.IntN(50)), Speed: 12.5, Power: 300,
+		Distance: float64(10*seq) + float64(draw.IntN(50)), Speed: 12.5, Power: 100 + float64(draw.IntN(200)),
 	}
 	if name != "monza" {
 		r.Distance = float64(draw.IntN(5000))
@@ -244,18 +246,19 @@ func (p *pipeline) Check(w *sim.World) error {
 	}
 	failed, changed := map[string]bool{}, map[string]bool{}
 	for i, change := range p.standings.Changes() {
+		item := change.After
+		if item == nil {
+			item = change.Before
+		}
+		name := value(item["race"])
 		if p.climb.Failed(i) {
-			failed[change.Change.Keys["race"].String()] = true
-		} else if far := change.Change.NewImage["distance"]; change.Change.NewImage != nil && far.DataType() == events.DataTypeString {
-			data, err := json.Marshal(change.Change)
-			if err != nil {
-				return err
-			}
-			if err := rejected(w, "podium", change.EventID, change.Change.SequenceNumber, data); err != nil {
+			failed[name] = true
+		} else if _, far := change.After["distance"].(*types.AttributeValueMemberS); far {
+			if err := rejectedChange(w, change); err != nil {
 				return err
 			}
 		} else {
-			changed[change.Change.Keys["race"].String()] = true
+			changed[name] = true
 		}
 	}
 	for _, item := range p.podiums.Items() {
@@ -273,7 +276,7 @@ func (p *pipeline) Check(w *sim.World) error {
 			return fmt.Errorf("%s has no podium", name)
 		}
 	}
-	return nil
+	return p.checkPaces(w)
 }
 
 // rejected checks that a function has set a record aside, whole.
@@ -285,6 +288,34 @@ func rejected(w *sim.World, function, shard, sequence string, data []byte) error
 	}
 	return nil
 }
+
+// rejectedChange checks that the podium's function has set a change aside, whole.
+func rejectedChange(w *sim.World, c sim.Change) error {
+	var d reject.Document
+	object := fmt.Sprintf("rejected/podium/%d/%056d.json", c.Number+1, c.Number+1)
+	if err := json.Unmarshal(w.Object(object), &d); err != nil {
+		return fmt.Errorf("change %d can't be read, and isn't in %s: %w", c.Number+1, object, err)
+	}
+	// As DynamoDB writes it: the one way to read it is that of the payload.
+	var held struct {
+		EventName      string `json:"eventName"`
+		SequenceNumber string
+	}
+	if err := json.Unmarshal(d.Data, &held); err != nil {
+		return err
+	}
+	event, err := decode.DynamoDB(fmt.Appendf(nil, `{"Records":[{"eventName":%q,"dynamodb":%s}]}`, held.EventName, d.Data))
+	if err != nil {
+		return fmt.Errorf("%s: %w", object, err)
+	}
+	if r := event.Records[0]; !reflect.DeepEqual(r.NewImage, c.After) || !reflect.DeepEqual(r.OldImage, c.Before) {
+		return fmt.Errorf("%s holds %s, and this was the change: %+v", object, d.Data, c)
+	}
+	return nil
+}
+
+// value is a text.
+func value(v types.AttributeValue) string { return v.(*types.AttributeValueMemberS).Value }
 
 // whole is the value of a whole number, 0 if there is none.
 func whole(v types.AttributeValue) int {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -34,14 +32,19 @@ type Table struct {
 	keys    []string // partition key, sort key
 	items   map[string]Item
 	journal *journal
-	changes []change                     // not in the stream yet
-	records []events.DynamoDBEventRecord // of the stream, by number
+	changes []Change // not in the stream yet
+	records []Change // of the stream, by number
 }
 
-type change struct {
-	at            time.Time
-	key           string
-	before, after Item
+// Change of an item: there is no before of one that is new, no after of one that is
+// removed.
+type Change struct {
+	// Number in the table's stream, from 0 on.
+	Number        int
+	Before, After Item
+
+	at  time.Time
+	key string
 }
 
 // Table defines one, with its partition key and its sort key, if it has one.
@@ -80,7 +83,7 @@ func (t *Table) Delete(item Item) {
 }
 
 // Changes are the changes of the table so far, in their order.
-func (t *Table) Changes() []events.DynamoDBEventRecord { return t.records }
+func (t *Table) Changes() []Change { return t.records }
 
 // key of an item, as a text.
 func (t *Table) key(item Item) string {
@@ -112,7 +115,7 @@ func (t *Table) set(key string, after Item) {
 	} else {
 		t.items[key] = after
 	}
-	t.changes = append(t.changes, change{time.Now(), key, before, after})
+	t.changes = append(t.changes, Change{Before: before, After: after, at: time.Now(), key: key})
 	if t.world.options.Trace != nil {
 		t.world.note("%s %s: %s", t.name, key, text(after))
 	}
@@ -131,76 +134,79 @@ func (t *Table) flush() {
 	if len(t.changes) == 0 {
 		return
 	}
-	slices.SortStableFunc(t.changes, func(a, b change) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.key, b.key)) })
+	slices.SortStableFunc(t.changes, func(a, b Change) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.key, b.key)) })
 	for _, c := range t.changes {
-		r := events.DynamoDBEventRecord{
-			AWSRegion: "us-east-1", EventName: "MODIFY", EventSource: "aws:dynamodb", EventVersion: "1.1",
-			EventID: strconv.Itoa(len(t.records) + 1),
-			Change: events.DynamoDBStreamRecord{
-				// DynamoDB tells whole seconds.
-				ApproximateCreationDateTime: events.SecondsEpochTime{Time: c.at.UTC().Truncate(time.Second)},
-				NewImage:                    image(c.after), SizeBytes: 1, StreamViewType: "NEW_AND_OLD_IMAGES",
-			},
-		}
-		item := c.after
-		switch {
-		case c.before == nil:
-			r.EventName = "INSERT"
-		case c.after == nil:
-			r.EventName, item = "REMOVE", c.before
-			fallthrough
-		default:
-			r.Change.OldImage = image(c.before)
-		}
-		r.Change.Keys = make(map[string]events.DynamoDBAttributeValue, len(t.keys))
-		for _, name := range t.keys {
-			r.Change.Keys[name] = attribute(item[name])
-		}
-		n := t.journal.put(Put{Key: c.key})
-		r.Change.SequenceNumber = t.journal.puts[n].Sequence
-		t.records = append(t.records, r)
+		c.Number = len(t.records)
+		t.journal.put(Put{Key: c.key, Data: t.json(c)})
+		t.records = append(t.records, c)
 	}
 	t.changes = t.changes[:0]
 }
 
-// json is a change as Lambda hands it over. It is made only where somebody looks.
-func (t *Table) json(number int) []byte {
-	body, err := json.Marshal(t.records[number])
-	if err != nil {
-		panic(err) // it is our own
+// json is a change as Lambda hands it over, without its eventSourceARN.
+func (t *Table) json(c Change) []byte {
+	name, item := "MODIFY", c.After
+	switch {
+	case c.Before == nil:
+		name = "INSERT"
+	case c.After == nil:
+		name, item = "REMOVE", c.Before
 	}
-	return body
+	out := append(make([]byte, 0, 1024), `{"eventID":"`...)
+	out = strconv.AppendInt(out, int64(c.Number+1), 10)
+	out = append(append(out, `","eventName":"`...), name...)
+	out = append(out, `","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"us-east-1","dynamodb":{"ApproximateCreationDateTime":`...)
+	out = strconv.AppendInt(out, c.at.Unix(), 10) // DynamoDB tells whole seconds
+	out = append(out, `.0,"Keys":`...)
+	keys := make(Item, len(t.keys))
+	for _, name := range t.keys {
+		keys[name] = item[name]
+	}
+	out = appendItem(out, keys)
+	if c.After != nil {
+		out = appendItem(append(out, `,"NewImage":`...), c.After)
+	}
+	if c.Before != nil {
+		out = appendItem(append(out, `,"OldImage":`...), c.Before)
+	}
+	out = append(out, `,"SequenceNumber":"`...)
+	out = append(out, t.journal.next()...)
+	return append(out, `","SizeBytes":1,"StreamViewType":"NEW_AND_OLD_IMAGES"}}`...)
 }
 
-func image(item Item) map[string]events.DynamoDBAttributeValue {
-	if item == nil {
-		return nil
+func appendItem(out []byte, item Item) []byte {
+	separator := byte('{')
+	for _, name := range slices.Sorted(maps.Keys(item)) {
+		out = append(strconv.AppendQuoteToASCII(append(out, separator), name), ':')
+		out = appendValue(out, item[name])
+		separator = ','
 	}
-	out := make(map[string]events.DynamoDBAttributeValue, len(item))
-	for name, value := range item {
-		out[name] = attribute(value)
-	}
-	return out
+	return append(out, '}')
 }
 
-func attribute(value types.AttributeValue) events.DynamoDBAttributeValue {
+func appendValue(out []byte, value types.AttributeValue) []byte {
 	switch v := value.(type) {
 	case *types.AttributeValueMemberS:
-		return events.NewStringAttribute(v.Value)
+		out = strconv.AppendQuoteToASCII(append(out, `{"S":`...), v.Value)
 	case *types.AttributeValueMemberN:
-		return events.NewNumberAttribute(v.Value)
+		out = strconv.AppendQuoteToASCII(append(out, `{"N":`...), v.Value)
 	case *types.AttributeValueMemberBOOL:
-		return events.NewBooleanAttribute(v.Value)
+		out = strconv.AppendBool(append(out, `{"BOOL":`...), v.Value)
 	case *types.AttributeValueMemberM:
-		return events.NewMapAttribute(image(v.Value))
+		out = appendItem(append(out, `{"M":`...), v.Value)
 	case *types.AttributeValueMemberL:
-		list := make([]events.DynamoDBAttributeValue, len(v.Value))
+		out = append(out, `{"L":[`...)
 		for i := range v.Value {
-			list[i] = attribute(v.Value[i])
+			if i > 0 {
+				out = append(out, ',')
+			}
+			out = appendValue(out, v.Value[i])
 		}
-		return events.NewListAttribute(list)
+		out = append(out, ']')
+	default:
+		panic(fmt.Sprintf("the simulation's tables don't know %T", value))
 	}
-	panic(fmt.Sprintf("the simulation's tables don't know %T", value))
+	return append(out, '}')
 }
 
 // text of an item, for people.

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,17 +69,21 @@ func (h *Handler) window(ctx context.Context, w batch.Window, state *race.PaceSt
 	if !w.Final {
 		return errors.Join(malformed...)
 	}
-	var group errgroup.Group // not WithContext: a failure must not cancel the rest
+	parts := state.Parts()
+	names := slices.Sorted(maps.Keys(parts))
+	problems := make([]error, len(names))
+	var group errgroup.Group
 	group.SetLimit(boot.Concurrency)
-	for name, part := range state.Parts() {
+	for i, name := range names {
 		group.Go(func() error {
-			if err := h.write(ctx, w, state.First, name, part); err != nil {
-				return fmt.Errorf("pace of race %s: %w", name, err)
+			if err := h.write(ctx, w, state.First, name, parts[name]); err != nil {
+				problems[i] = fmt.Errorf("pace of race %s: %w", name, err)
 			}
-			return nil
+			return nil // a failure must not keep the others from being written
 		})
 	}
-	return errors.Join(append(malformed, group.Wait())...)
+	_ = group.Wait() // they are in problems
+	return errors.Join(append(malformed, problems...)...)
 }
 
 // PartPrefix begins the names of the attributes that hold parts.
