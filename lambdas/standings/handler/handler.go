@@ -6,10 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -100,28 +101,33 @@ func (f *fold) add(position int, r race.Record) {
 	}
 }
 
+// names are the placeholders of attributes: "at" is one of DynamoDB's reserved words.
+var names = map[string]string{"#seq": "seq", "#at": "at", "#distance": "distance", "#speed": "speed", "#power": "power"}
+
 // write does nothing if the table already holds the record or a newer one: records
 // come repeatedly and out of order.
 func (h *Handler) write(ctx context.Context, r race.Record) error {
-	values, err := attributevalue.MarshalMap(r)
-	if err != nil {
-		return err
-	}
-	// Every name goes by a placeholder: "at" is one of DynamoDB's reserved words.
-	_, err = h.db.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:           aws.String(h.table),
-		Key:                 map[string]types.AttributeValue{"race": values["race"], "racer": values["racer"]},
-		UpdateExpression:    aws.String("SET #seq = :seq, #at = :at, #distance = :distance, #speed = :speed, #power = :power"),
-		ConditionExpression: aws.String("attribute_not_exists(#seq) OR #seq < :seq"),
-		ExpressionAttributeNames: map[string]string{
-			"#seq": "seq", "#at": "at", "#distance": "distance", "#speed": "speed", "#power": "power",
-		},
+	_, err := h.db.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:                aws.String(h.table),
+		Key:                      map[string]types.AttributeValue{"race": text(r.Race), "racer": text(r.Racer)},
+		UpdateExpression:         aws.String("SET #seq = :seq, #at = :at, #distance = :distance, #speed = :speed, #power = :power"),
+		ConditionExpression:      aws.String("attribute_not_exists(#seq) OR #seq < :seq"),
+		ExpressionAttributeNames: names,
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":seq": values["seq"], ":at": values["at"], ":distance": values["distance"], ":speed": values["speed"], ":power": values["power"],
+			":seq": &types.AttributeValueMemberN{Value: strconv.FormatInt(r.Seq, 10)}, ":at": text(r.At.Format(time.RFC3339Nano)),
+			":distance": number(r.Distance), ":speed": number(r.Speed), ":power": number(r.Power),
 		},
 	})
 	if newer := (*types.ConditionalCheckFailedException)(nil); errors.As(err, &newer) {
 		return nil
 	}
 	return err
+}
+
+// The values are those that attributevalue makes of a record, which reads them.
+
+func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+
+func number(v float64) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: strconv.FormatFloat(v, 'g', -1, 64)}
 }

@@ -49,7 +49,7 @@ type table struct {
 }
 
 func (f *table) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
-	key := text(in.Key["race"]) + "/" + text(in.Key["racer"])
+	key := stringOf(in.Key["race"]) + "/" + stringOf(in.Key["racer"])
 	if f.fault != nil {
 		if err := f.fault(ctx, key); err != nil {
 			return nil, err
@@ -60,7 +60,7 @@ func (f *table) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, _ 
 	if condition := aws.ToString(in.ConditionExpression); condition != "attribute_not_exists(#seq) OR #seq < :seq" {
 		return nil, fmt.Errorf("unknown condition %q", condition)
 	}
-	if held, ok := f.items[key]; ok && number(held["seq"]) >= number(in.ExpressionAttributeValues[":seq"]) {
+	if held, ok := f.items[key]; ok && whole(held["seq"]) >= whole(in.ExpressionAttributeValues[":seq"]) {
 		return nil, &types.ConditionalCheckFailedException{}
 	}
 	item := maps.Clone(in.Key)
@@ -85,9 +85,9 @@ func (f *table) records(t fataler) race.Fold {
 	return out
 }
 
-func text(v types.AttributeValue) string { return v.(*types.AttributeValueMemberS).Value }
+func stringOf(v types.AttributeValue) string { return v.(*types.AttributeValueMemberS).Value }
 
-func number(v types.AttributeValue) int {
+func whole(v types.AttributeValue) int {
 	n, err := strconv.Atoi(v.(*types.AttributeValueMemberN).Value)
 	if err != nil {
 		panic(err)
