@@ -52,7 +52,9 @@ type Options struct {
 	// 10 MiB, at most BatchBytes; 0 means 1 MiB, or BatchBytes if that is less.
 	RecordBytes int
 	// Attempts is the number of calls for one batch, the first included, before
-	// the producer gives up: 1 or more; 0 means 10.
+	// the producer gives up: 1 or more; 0 means 10. A call in which the stream took
+	// records counts as the first one again: a shard that throttles takes a batch
+	// little by little.
 	Attempts int
 	// BaseDelay and MaxDelay bound the wait before another attempt: a random
 	// time below BaseDelay, doubled with every attempt, up to MaxDelay. 0 means
@@ -148,15 +150,19 @@ func (p *Producer) Flush(ctx context.Context) error {
 	if err := p.pace(ctx); err != nil {
 		return &UnsentError{Records: len(p.batch), Err: err}
 	}
-	for attempt := 1; ; attempt++ {
+	for call, attempt := 1, 1; ; call, attempt = call+1, attempt+1 {
+		before := len(p.batch)
 		err := p.send(ctx)
-		if len(p.batch) == 0 {
+		switch {
+		case len(p.batch) == 0:
 			return nil
+		case len(p.batch) < before:
+			attempt = 1
 		}
 		if attempt == p.o.Attempts || ctx.Err() != nil || !retryable(err) {
 			return p.unsent(err)
 		}
-		ceiling := min(float64(p.o.BaseDelay)*float64(uint64(1)<<min(attempt-1, 40)), float64(p.o.MaxDelay))
+		ceiling := min(float64(p.o.BaseDelay)*float64(uint64(1)<<min(call-1, 40)), float64(p.o.MaxDelay))
 		if sleepErr := p.o.Sleep(ctx, time.Duration(p.o.Jitter()*ceiling)); sleepErr != nil {
 			return p.unsent(errors.Join(sleepErr, err))
 		}

@@ -193,6 +193,21 @@ func TestGivingUpTellsWhatIsUnsentAndKeepsIt(t *testing.T) {
 	}
 }
 
+func TestAShardThatTakesABatchLittleByLittleIsNotGivenUp(t *testing.T) {
+	s := &stream{fail: func(call, entry int) string {
+		if call%2 == 1 && entry == 0 { // every other call takes one record
+			return ""
+		}
+		return "ProvisionedThroughputExceededException"
+	}}
+	c := &clock{}
+	p := newProducer(t, s, c.options(producer.Options{Attempts: 3, MaxDelay: 400 * time.Millisecond}))
+	mustFlush(t, p, 8)
+	equal(t, "taken", []string{"0", "1", "2", "3", "4", "5", "6", "7"}, s.taken)
+	ms := time.Millisecond
+	equal(t, "waits grow all the same", []time.Duration{100 * ms, 200 * ms, 400 * ms, 400 * ms}, c.slept[:4])
+}
+
 func TestUnsentRecordsCountTowardsTheNextCallsBytes(t *testing.T) {
 	s := &stream{fail: func(call, entry int) string {
 		if call == 1 && entry > 0 {
