@@ -12,9 +12,8 @@ TOOL := go tool -modfile=tools/go.mod
 NODE_DONE := node_modules/.installed
 PYTHON_DONE := .venv/.installed
 LINT_DONE := .venv-lint/.installed
-# Not the tests that start the local machine, of which a checkout has one at a time,
-# nor the example, which has a target of its own.
-NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/examples -e /tests/iam)
+# Not the tests that start an emulator, nor the example, which has a target of its own.
+NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/examples -e /tests/iam)
 
 .PHONY: help
 help: ## List the targets
@@ -76,8 +75,8 @@ examples: install synth ## The example app: vet, tests, and its functions out of
 	CDK_VALIDATION=false go test ./tests/examples
 
 .PHONY: e2e
-e2e: install ## The stack on the emulator, end to end
-	go test -count=1 -timeout=15m -v ./tests/e2e
+e2e: install ## The stack on the emulator, end to end; its streams as event sources
+	go test -count=1 -timeout=15m -v ./tests/e2e ./tests/conformance
 
 .PHONY: test-iam
 test-iam: install ## Take every action out of every policy, one at a time, and see what fails

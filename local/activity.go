@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/local/esm"
 	"github.com/millrace/millrace/local/firehose"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 // Activity is what the pipeline of a machine has done and has before it.
@@ -17,6 +18,8 @@ type Activity struct {
 	At         time.Time  `json:"at"`
 	Consumers  []Consumer `json:"consumers"`
 	Deliveries []Delivery `json:"deliveries"`
+	// Limited are the shards' reads and writes where they have limits.
+	Limited []throttle.Shard `json:"limited,omitempty"`
 }
 
 // Consumer is an event source mapping.
@@ -32,13 +35,13 @@ type Shard struct {
 	// Position is the sequence number up to which everything is dealt with; empty
 	// before the first record.
 	Position string `json:"position"`
-	// LagSeconds is how old the newest record was that the function was handed,
-	// while others wait; 0 if none does.
-	LagSeconds float64 `json:"lagSeconds"`
-	Waiting    int     `json:"waiting"` // records that were read and aren't dealt with
-	Records    int64   `json:"records"` // that were read
-	Batches    int64   `json:"batches"` // invocations
-	Errors     int64   `json:"errors"`  // invocations that failed as a whole
+	// IteratorAgeSeconds is how old the last record of the last batch was when its
+	// invocation ended, as in Lambda's metric.
+	IteratorAgeSeconds float64 `json:"iteratorAgeSeconds"`
+	Waiting            int     `json:"waiting"` // records that were read and aren't dealt with
+	Records            int64   `json:"records"` // that were read
+	Batches            int64   `json:"batches"` // invocations
+	Errors             int64   `json:"errors"`  // invocations that failed as a whole
 	// Failed is how often a record was in a batch, or in the part of one, that failed.
 	Failed int64 `json:"failed"`
 	// OnFailure and Dropped are records that were given up: sent to the failure
@@ -90,11 +93,11 @@ func (p *pipeline) publish(ctx context.Context, file string) {
 }
 
 func (p *pipeline) activity(now time.Time) Activity {
-	a := Activity{At: now}
+	a := Activity{At: now, Limited: p.shards()}
 	for _, c := range p.consumers {
 		one := Consumer{Function: c.function, Source: c.Settings().SourceARN}
 		for _, s := range c.Status() {
-			one.Shards = append(one.Shards, shardOf(s, now))
+			one.Shards = append(one.Shards, shardOf(s))
 		}
 		a.Consumers = append(a.Consumers, one)
 	}
@@ -104,16 +107,13 @@ func (p *pipeline) activity(now time.Time) Activity {
 	return a
 }
 
-func shardOf(s esm.Status, now time.Time) Shard {
-	shard := Shard{
+func shardOf(s esm.Status) Shard {
+	return Shard{
 		Shard: s.Shard, Position: s.Checkpoint, Waiting: s.Waiting,
 		Records: s.PolledEventCount, Batches: s.Invocations, Errors: s.Errors, Failed: s.FailedInvokeEventCount,
 		OnFailure: s.OnFailureDestinationDeliveredEventCount, Dropped: s.DroppedEventCount, Closed: s.Drained,
+		IteratorAgeSeconds: s.IteratorAge.Seconds(),
 	}
-	if s.Waiting > 0 && !s.LastArrival.IsZero() {
-		shard.LagSeconds = now.Sub(s.LastArrival).Seconds()
-	}
-	return shard
 }
 
 func deliveryOf(name string, s firehose.Stats, err error, now time.Time) Delivery {

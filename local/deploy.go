@@ -32,13 +32,16 @@ func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
 		return err
 	}
 	m.Port, m.Endpoint = port, endpointOf(port)
+	if port, err = m.limitShards(); err != nil {
+		return err
+	}
 
 	// Neither the synthesis nor the emulator needs the other; the stack is
 	// deployed once both are there.
 	both, ctxBoth := errgroup.WithContext(ctx)
 	both.Go(func() error { return m.runCDK(ctxBoth, log, "synthesize the stack", "synth", m.synth) })
 	both.Go(func() error {
-		if err := m.runEmulator(ctxBoth, log); err != nil {
+		if err := m.runEmulator(ctxBoth, log, port); err != nil {
 			return err
 		}
 		return m.runCDK(ctxBoth, log, "bootstrap the CDK", "bootstrap", m.bootstrap)
@@ -61,10 +64,10 @@ func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
 	return m.writeState()
 }
 
-func (m *Machine) runEmulator(ctx context.Context, log *step.Log) error {
+func (m *Machine) runEmulator(ctx context.Context, log *step.Log, port int) error {
 	const name = "start the emulator"
 	return log.Run(ctx, name, func(ctx context.Context, _ *step.Step) error {
-		group, err := startEmulator(ctx, m.paths, m.Port)
+		group, err := startEmulator(ctx, m.paths, port, m.Endpoint)
 		if err != nil {
 			return stepError(ctx, name, m.paths.log("emulator"), err)
 		}
@@ -149,7 +152,7 @@ func (m *Machine) clean() error {
 func (m *Machine) writeState() error {
 	return m.lock.write(State{
 		PID: os.Getpid(), EmulatorPID: m.emulator.PID(),
-		Port: m.Port, Endpoint: m.Endpoint, Started: m.Started, Outputs: m.Outputs,
+		Port: m.Port, Endpoint: m.Endpoint, Limits: m.Limits.String(), Started: m.Started, Outputs: m.Outputs,
 	})
 }
 

@@ -40,8 +40,9 @@ func choosePort(port int) (int, error) {
 
 func endpointOf(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
-// startEmulator starts MiniStack and waits until it answers.
-func startEmulator(ctx context.Context, p paths, port int) (*proc.Group, error) {
+// startEmulator starts MiniStack on the port and waits until it answers. The
+// functions in it see the endpoint.
+func startEmulator(ctx context.Context, p paths, port int, endpoint string) (*proc.Group, error) {
 	out, err := os.Create(p.log("emulator"))
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func startEmulator(ctx context.Context, p paths, port int) (*proc.Group, error) 
 	cmd.Dir = p.tmp
 	cmd.Stdout, cmd.Stderr = out, out
 	nonce := fmt.Sprintf("millrace-%d-%d", os.Getpid(), time.Now().UnixNano())
-	cmd.Env = emulatorEnv(p, port, nonce)
+	cmd.Env = emulatorEnv(p, port, endpoint, nonce)
 	group, err := proc.Start(cmd)
 	if err != nil {
 		return nil, err
@@ -64,10 +65,51 @@ func startEmulator(ctx context.Context, p paths, port int) (*proc.Group, error) 
 	return group, nil
 }
 
+// Emulator is the emulator by itself, with no stack in it: for tests of what talks
+// to AWS's APIs.
+type Emulator struct {
+	Endpoint string
+	group    *proc.Group
+	tmp      string
+}
+
+// StartEmulator starts an emulator on a free port and returns when it answers. Dir
+// is the checkout, "" for the one that the working directory is in; nothing is
+// written to it.
+func StartEmulator(ctx context.Context, dir string) (_ *Emulator, err error) {
+	if dir, err = Checkout(dir); err != nil {
+		return nil, err
+	}
+	p := pathsOf(dir)
+	if !exists(p.python()) || !hasPackage(p, "ministack") {
+		return nil, &MissingError{Problems: []string{"the emulator, MiniStack, is missing in " + filepath.Join(p.dir, ".venv")}}
+	}
+	port, err := choosePort(0)
+	if err != nil {
+		return nil, err
+	}
+	if p.root, err = os.MkdirTemp("", "millrace-emulator-"); err != nil {
+		return nil, err
+	}
+	p.tmp = p.root
+	group, err := startEmulator(ctx, p, port, endpointOf(port))
+	if err != nil {
+		log, _ := os.ReadFile(p.log("emulator"))
+		return nil, errors.Join(fmt.Errorf("start the emulator: %w\n%s", err, log), os.RemoveAll(p.root))
+	}
+	return &Emulator{Endpoint: endpointOf(port), group: group, tmp: p.root}, nil
+}
+
+// Close stops the emulator with everything in it.
+func (e *Emulator) Close() error {
+	e.group.Stop(stopGrace)
+	return os.RemoveAll(e.tmp)
+}
+
 // emulatorEnv is all that the emulator and the functions in it see: nothing of
 // the caller's environment, whose settings and credentials could leak in.
-func emulatorEnv(p paths, port int, nonce string) []string {
-	return append(Environment(endpointOf(port)),
+func emulatorEnv(p paths, port int, endpoint, nonce string) []string {
+	return append(Environment(endpoint),
 		"PATH="+os.Getenv("PATH"),
 		"HOME="+p.tmp,
 		"TMPDIR="+p.tmp, // the functions' code and a PID file land here

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/millrace/millrace/local/proc"
 	"github.com/millrace/millrace/local/step"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 // The account, region and credentials of every local machine.
@@ -53,6 +55,8 @@ type Options struct {
 	// Port is where the emulator listens on 127.0.0.1: 1 to 65535; 0 means a
 	// free one.
 	Port int
+	// Limits of the streams' shards; the zero value has none, as the emulator.
+	Limits throttle.Limits
 	// Log takes the progress; nil discards it.
 	Log *step.Log
 }
@@ -70,11 +74,14 @@ type Machine struct {
 	// Profile is what differs between the local stack and the one for AWS: a
 	// line each, with the reason.
 	Profile []string
+	// Limits are those of Options.
+	Limits throttle.Limits
 
 	paths    paths
 	lock     *lock
 	emulator *proc.Group
 	pipeline *pipeline
+	shards   *limited // nil without limits
 }
 
 // Up starts the emulator, bootstraps it and deploys the stack. It returns when
@@ -92,7 +99,7 @@ func Up(ctx context.Context, o Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{paths: pathsOf(dir), Started: time.Now()}
+	m := &Machine{paths: pathsOf(dir), Started: time.Now(), Limits: o.Limits}
 	if err := os.MkdirAll(m.paths.root, 0o755); err != nil {
 		return nil, err
 	}
@@ -127,6 +134,7 @@ func (m *Machine) Close() error {
 	if m.emulator != nil {
 		m.emulator.Stop(stopGrace)
 	}
+	m.shards.close()
 	if m.lock == nil {
 		return nil
 	}
@@ -146,11 +154,25 @@ func Config(endpoint string) aws.Config {
 		BaseEndpoint: aws.String(endpoint),
 		// The emulator answers many requests at once; the default of two idle
 		// connections would open a new one for most of them.
-		HTTPClient: awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		HTTPClient: plainBodies{awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.Proxy = nil
 			t.MaxIdleConnsPerHost = 16
-		}),
+		})},
 	}
+}
+
+// plainBodies hides the WriteTo of requests' bodies. The SDK's answers io.EOF once
+// the body is closed, as it is when the response comes; if that is faster than
+// net/http's last look at the body, as on this machine, the connection is closed
+// amid the response, and the SDK repeats a request that was served: records came
+// twice.
+type plainBodies struct{ aws.HTTPClient }
+
+func (c plainBodies) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return c.HTTPClient.Do(r)
 }
 
 // Environment points any AWS client at the endpoint: NAME=value, in an order to

@@ -4,10 +4,13 @@ package local_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,6 +22,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/local"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 // TestMain doubles as the emulator and as another process that runs a machine.
@@ -44,6 +48,38 @@ func TestMain(m *testing.M) {
 		select {}
 	}
 	os.Exit(m.Run())
+}
+
+// closing is a body as the SDK's: its WriteTo fails once it is closed.
+type closing struct {
+	*strings.Reader
+	written bool
+}
+
+func (c *closing) WriteTo(io.Writer) (int64, error) {
+	c.written = true
+	return 0, io.EOF
+}
+
+func (*closing) Close() error { return nil }
+
+func TestARequestThatWasServedIsNotRepeated(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+	defer server.Close()
+	body := &closing{Reader: strings.NewReader("records")}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.ContentLength = int64(body.Len())
+	response, err := local.Config(server.URL).HTTPClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if text, err := io.ReadAll(response.Body); string(text) != "records" || err != nil || body.written {
+		t.Errorf("%q, %v; WriteTo was called: %v", text, err, body.written)
+	}
 }
 
 func TestUpDeploysAndCloseLeavesNothing(t *testing.T) {
@@ -84,6 +120,41 @@ func TestUpDeploysAndCloseLeavesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "build/local/tmp")); !errors.Is(err, os.ErrNotExist) {
 		t.Error("Close left the temporary files")
+	}
+}
+
+func TestLimitsStandBeforeTheEmulator(t *testing.T) {
+	dir := fakeCheckout(t)
+	for _, limits := range []throttle.Limits{{}, {WriteRecords: 5}} {
+		m, err := local.Up(t.Context(), local.Options{Dir: dir, Limits: limits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.Get(m.Endpoint + "/_ministack/health")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var emulator struct{ Endpoint, Port string }
+		err = json.NewDecoder(response.Body).Decode(&emulator)
+		response.Body.Close()
+		if err != nil || emulator.Endpoint != m.Endpoint {
+			t.Errorf("limits %q: functions see %s, want the machine's endpoint %s; %v", limits, emulator.Endpoint, m.Endpoint, err)
+		}
+		if behind := emulator.Port != strconv.Itoa(m.Port); behind != (limits != throttle.Limits{}) {
+			t.Errorf("limits %q: the emulator is at port %s, the machine at %d", limits, emulator.Port, m.Port)
+		}
+		if state, err := local.Status(dir); err != nil || state.Limits != limits.String() || state.Endpoint != m.Endpoint {
+			t.Errorf("limits %q: Status = %+v, %v", limits, state, err)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := http.Get(m.Endpoint); err == nil {
+			t.Errorf("limits %q: after Close something is at %s", limits, m.Endpoint)
+		}
+	}
+	if _, err := local.Up(t.Context(), local.Options{Dir: dir, Limits: throttle.Limits{WriteRecords: -1}}); err == nil || !strings.Contains(err.Error(), "WriteRecords is -1") {
+		t.Errorf("Up with a bad limit: %v", err)
 	}
 }
 
@@ -378,7 +449,7 @@ func upProcess(t *testing.T, dir string, env ...string) *exec.Cmd {
 
 func serveHealth() error {
 	http.HandleFunc("/_ministack/health", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"edition":%q}`, os.Getenv("MINISTACK_EDITION"))
+		fmt.Fprintf(w, `{"edition":%q,"endpoint":%q,"port":%q}`, os.Getenv("MINISTACK_EDITION"), os.Getenv("AWS_ENDPOINT_URL"), os.Getenv("GATEWAY_PORT"))
 	})
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".ListDeliveryStreams") {

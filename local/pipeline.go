@@ -3,6 +3,7 @@ package local
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -26,6 +27,7 @@ import (
 	"github.com/millrace/millrace/local/esm/awsapi"
 	"github.com/millrace/millrace/local/firehose"
 	"github.com/millrace/millrace/local/step"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 // pipeline runs the stack's event source mappings and delivery streams in this
@@ -39,6 +41,8 @@ import (
 type pipeline struct {
 	consumers  []consumer
 	deliveries []delivery
+	pause      time.Duration           // between reads
+	shards     func() []throttle.Shard // what limits turn away
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -76,17 +80,17 @@ func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
 			return err
 		}
 		background, stop := context.WithCancel(context.Background())
-		p := &pipeline{log: file, stop: stop}
+		p := &pipeline{log: file, stop: stop, pause: m.pollPause(), shards: m.Shards}
 		m.pipeline = p
 		config := m.Config()
-		if err := errors.Join(p.takeMappings(ctx, config), p.takeDeliveries(ctx, config, m.paths)); err != nil {
+		if err := errors.Join(p.takeMappings(ctx, config, m.paths), p.takeDeliveries(ctx, config, m.paths)); err != nil {
 			return err
 		}
 		// In the order of the data, for those who look at the status.
 		slices.SortFunc(p.consumers, func(a, b consumer) int {
 			return cmp.Or(cmp.Compare(a.Settings().Kind, b.Settings().Kind), cmp.Compare(a.function, b.function))
 		})
-		m.Profile = append(m.Profile, fmt.Sprintf("Mappings and delivery streams run here, not in the emulator, as on AWS; but buffers are delivered after %s at the latest, and shards read every %s.", bufferInterval, pollPause))
+		m.Profile = append(m.Profile, fmt.Sprintf("Mappings and delivery streams run here, not in the emulator, as on AWS; but buffers are delivered after %s at the latest, and shards read every %s.", bufferInterval, p.pause))
 		for _, c := range p.consumers {
 			p.running.Go(func() { _ = c.Run(background) })
 		}
@@ -99,30 +103,46 @@ func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
 	})
 }
 
-func (p *pipeline) takeMappings(ctx context.Context, config aws.Config) error {
+func (p *pipeline) takeMappings(ctx context.Context, config aws.Config, paths paths) error {
 	client := lambda.NewFromConfig(config)
-	var problems []error
+	var ids []string
 	for pages := lambda.NewListEventSourceMappingsPaginator(client, nil); pages.HasMorePages(); {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return err
 		}
 		for _, listed := range page.EventSourceMappings {
-			if err := p.takeMapping(ctx, config, client, listed.UUID); err != nil {
-				problems = append(problems, err)
-			}
+			ids = append(ids, aws.ToString(listed.UUID))
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	// The emulator's descriptions of mappings leave these out.
+	properties, err := deployedProperties(ctx, config, paths, "AWS::Lambda::EventSourceMapping", "TumblingWindowInSeconds", "StartingPositionTimestamp")
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, id := range ids {
+		if err := p.takeMapping(ctx, config, client, id, properties[id]); err != nil {
+			problems = append(problems, err)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *lambda.Client, uuid *string) error {
+func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *lambda.Client, id string, properties []byte) error {
+	uuid := aws.String(id)
 	described, err := client.GetEventSourceMapping(ctx, &lambda.GetEventSourceMappingInput{UUID: uuid})
 	if err != nil {
 		return err
 	}
 	if state := aws.ToString(described.State); state == "Disabled" || state == "Disabling" {
 		return nil // by the stack
+	}
+	if err := complete(described, properties); err != nil {
+		return err
 	}
 	settings, err := awsapi.Settings(described)
 	if err != nil {
@@ -135,7 +155,8 @@ func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *l
 	if _, err := client.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: uuid, Enabled: aws.Bool(false)}); err != nil {
 		return err
 	}
-	role := withRole(config, aws.ToString(function.Role))
+	settings.RoleARN = aws.ToString(function.Role)
+	role := withRole(config, settings.RoleARN)
 	var source esm.Source
 	if settings.Kind == esm.DynamoDB {
 		// As root: the emulator doesn't know which stream a call is about, and would
@@ -152,13 +173,34 @@ func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *l
 			S3:  s3.NewFromConfig(role, pathStyle),
 			SQS: sqs.NewFromConfig(role), SNS: sns.NewFromConfig(role),
 		},
-		Poll: pollPause, Discover: discoverPause,
+		Poll: p.pause, Discover: discoverPause,
 		Problem: func(shard string, err error) { p.note(name+" "+shard, err) },
 	})
 	if err != nil {
 		return err
 	}
 	p.consumers = append(p.consumers, consumer{name, mapping})
+	return nil
+}
+
+// complete adds to a mapping's description what the template says.
+func complete(d *lambda.GetEventSourceMappingOutput, properties []byte) error {
+	if properties == nil {
+		return nil // it isn't of this stack
+	}
+	var own struct {
+		TumblingWindowInSeconds   *int32
+		StartingPositionTimestamp *float64
+	}
+	if err := json.Unmarshal(properties, &own); err != nil {
+		return fmt.Errorf("event source mapping %s: %w", aws.ToString(d.UUID), err)
+	}
+	if own.TumblingWindowInSeconds != nil {
+		d.TumblingWindowInSeconds = own.TumblingWindowInSeconds
+	}
+	if own.StartingPositionTimestamp != nil {
+		d.StartingPositionTimestamp = aws.Time(time.UnixMilli(int64(*own.StartingPositionTimestamp * 1000)))
+	}
 	return nil
 }
 
@@ -220,7 +262,7 @@ func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *
 	if err != nil {
 		return err
 	}
-	poller, err := firehose.Poll(kinesis.NewFromConfig(role), stream, firehose.PollOptions{Interval: pollPause})
+	poller, err := firehose.Poll(kinesis.NewFromConfig(role), stream, firehose.PollOptions{Interval: p.pause})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ type State struct {
 	EmulatorPID int               `json:"emulator_pid,omitempty"` // 0 until it has started
 	Port        int               `json:"port,omitempty"`
 	Endpoint    string            `json:"endpoint,omitempty"`
+	Limits      string            `json:"limits,omitempty"` // of the shards, as a profile
 	Started     time.Time         `json:"started"`
 	Outputs     map[string]string `json:"outputs,omitempty"` // none until the stack is deployed
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,9 +15,9 @@ import (
 )
 
 // deployedProperties are the properties, with references resolved, that the stack
-// gives its resources of a type: JSON by physical id. They tell what the emulator
-// leaves out when it describes those.
-func deployedProperties(ctx context.Context, config aws.Config, p paths, kind string) (map[string][]byte, error) {
+// gives its resources of a type: JSON by physical id, of the named ones or of all.
+// They tell what the emulator leaves out when it describes those.
+func deployedProperties(ctx context.Context, config aws.Config, p paths, kind string, names ...string) (map[string][]byte, error) {
 	file := filepath.Join(p.assembly, StackName+".template.json")
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -42,6 +44,9 @@ func deployedProperties(ctx context.Context, config aws.Config, p paths, kind st
 	for id, resource := range template.Resources {
 		if resource.Type != kind {
 			continue
+		}
+		if len(names) > 0 {
+			maps.DeleteFunc(resource.Properties, func(name string, _ any) bool { return !slices.Contains(names, name) })
 		}
 		value, err := r.resolve(resource.Properties)
 		if err != nil {

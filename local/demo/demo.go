@@ -25,6 +25,7 @@ import (
 	"github.com/millrace/millrace/local"
 	"github.com/millrace/millrace/local/leaderboard"
 	"github.com/millrace/millrace/local/step"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 // pollEvery is how often table and archive are read while waiting.
@@ -35,9 +36,10 @@ const MaximumRecords = 1_000_000
 
 // Options of a run. The zero value is the run of `make demo`.
 type Options struct {
-	// Dir and Port are as in local.Options.
-	Dir  string
-	Port int
+	// Dir, Port and Limits are as in local.Options.
+	Dir    string
+	Port   int
+	Limits throttle.Limits
 	// Seed selects the race; 0 is a seed like any other.
 	Seed uint64
 	// Records is how many are sent: 1 to 1,000,000; 0 means 100,000.
@@ -110,7 +112,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 
 	run := &run{Options: o}
-	machine, err := local.Up(ctx, local.Options{Dir: dir, Port: o.Port, Log: o.Log})
+	machine, err := local.Up(ctx, local.Options{Dir: dir, Port: o.Port, Limits: o.Limits, Log: o.Log})
 	if running := (*local.RunningError)(nil); errors.As(err, &running) {
 		return Report{}, err // the report there may be that machine's
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,20 +12,25 @@ import (
 	"github.com/millrace/millrace/local/invoke"
 )
 
-// Source is a stream of shards.
+// Source is a stream of shards. What it must do is in package esmtest.
 type Source interface {
 	// Shards lists all shards that can still be read, parents too.
 	Shards(ctx context.Context) ([]ShardInfo, error)
 	// Iterator begins to read a shard: from Position, or after a sequence number
-	// where one is given.
+	// where one is given, or with the oldest record if that one is gone.
+	// [ErrNoShard] says that there is no such shard, any more or yet.
 	Iterator(ctx context.Context, shard string, from Position, after string) (string, error)
 	// Read returns up to limit records and the next iterator, which is empty at the
-	// end of a closed shard. [ErrIteratorExpired] asks for a new iterator.
+	// end of a closed shard. [ErrIteratorExpired] asks for a new iterator, and
+	// [ErrNoShard] is as of Iterator.
 	Read(ctx context.Context, iterator string, limit int) (records []Record, next string, err error)
 }
 
-// ErrIteratorExpired is a Source's answer to an iterator that is too old.
-var ErrIteratorExpired = errors.New("the iterator has expired")
+// What a [Source] answers besides errors that are tried again.
+var (
+	ErrIteratorExpired = errors.New("the iterator has expired")
+	ErrNoShard         = errors.New("there is no such shard")
+)
 
 // ShardInfo is a shard with those that it came from by a split or a merge.
 type ShardInfo struct {
@@ -75,12 +81,24 @@ type Options struct {
 	OnFailure Destination
 	// Clock is the machine's by default.
 	Clock Clock
-	// Poll is the pause after a read that found less than it might have, 1 s by
-	// default, as Lambda's; Discover the pause between two looks for new shards, 10 s
-	// by default.
+	// Poll is the pause after a read that found less than it might have, by default 1 s
+	// for Kinesis and 250 ms for DynamoDB, as Lambda's; Discover the pause between two
+	// looks for new shards, 10 s by default.
 	Poll, Discover time.Duration
+	// Resume goes on where a mapping stopped; nil, or one that never listed its
+	// shards, begins at the settings' Start.
+	Resume *Checkpoint
 	// Problem is told what goes wrong and is tried again; nil keeps silent.
 	Problem func(shard string, err error)
+}
+
+// Checkpoint is how far a mapping came.
+type Checkpoint struct {
+	// Began is when the mapping first listed the shards. LATEST is of that time.
+	Began time.Time `json:"began"`
+	// After is, of each shard, the sequence number up to which everything is dealt
+	// with; empty for nothing. Shards that it lacks came later: they are read whole.
+	After map[string]string `json:"after"`
 }
 
 // Mapping polls a stream and invokes a function, as an event source mapping does.
@@ -91,11 +109,16 @@ type Mapping struct {
 	mu     sync.Mutex
 	shards map[string]*poller
 	ended  map[string]bool // shards that are read to their end
+	begin  Checkpoint      // where the shards that were there at first are read from
 }
 
 // poller is one shard in work.
 type poller struct {
 	*Shard
+	from  Position
+	after string
+	first bool // the shard was listed just now, and for the first time
+
 	mu     sync.Mutex
 	closed bool // read to its end
 	behind time.Time
@@ -116,6 +139,9 @@ func New(settings *Settings, options Options) (*Mapping, error) {
 	}
 	if options.Poll == 0 {
 		options.Poll = time.Second
+		if settings.Kind == DynamoDB {
+			options.Poll /= 4
+		}
 	}
 	if options.Discover == 0 {
 		options.Discover = 10 * time.Second
@@ -123,7 +149,11 @@ func New(settings *Settings, options Options) (*Mapping, error) {
 	if options.Problem == nil {
 		options.Problem = func(string, error) {}
 	}
-	return &Mapping{settings: settings, options: options, shards: map[string]*poller{}, ended: map[string]bool{}}, nil
+	m := &Mapping{settings: settings, options: options, shards: map[string]*poller{}, ended: map[string]bool{}}
+	if options.Resume != nil {
+		m.begin = Checkpoint{Began: options.Resume.Began, After: maps.Clone(options.Resume.After)}
+	}
+	return m, nil
 }
 
 // Settings of the mapping.
@@ -135,30 +165,17 @@ func (m *Mapping) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	drained := make(chan struct{}, 1)
-	first := true
 	for {
 		infos, err := m.options.Source.Shards(ctx)
 		if err != nil {
 			m.options.Problem("", fmt.Errorf("list shards: %w", err))
 		}
-		for _, info := range m.ready(infos) {
-			p := &poller{Shard: NewShard(m.settings, info.ID), wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
-			m.mu.Lock()
-			m.shards[info.ID] = p
-			m.mu.Unlock()
-			from := m.settings.Start
-			if !first {
-				from = Position{Type: "TRIM_HORIZON"} // of a shard that came later, nothing is skipped
-			}
+		for _, p := range m.ready(infos, err == nil) {
 			running.Go(func() {
-				m.runShard(ctx, p, from)
-				select {
-				case drained <- struct{}{}:
-				default:
-				}
+				m.runShard(ctx, p)
+				signal(drained)
 			})
 		}
-		first = first && err != nil
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -168,29 +185,49 @@ func (m *Mapping) Run(ctx context.Context) error {
 	}
 }
 
-// ready are shards that aren't in work and whose parents are drained or gone.
-func (m *Mapping) ready(infos []ShardInfo) []ShardInfo {
+// ready are pollers of shards that aren't in work and whose parents are drained, or
+// gone before they were in work.
+func (m *Mapping) ready(infos []ShardInfo, listed bool) []*poller {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	listed := map[string]bool{}
-	for _, info := range infos {
-		listed[info.ID] = true
-	}
-	var ready []ShardInfo
-	for _, info := range infos {
-		waits := slices.ContainsFunc(info.Parents, func(parent string) bool { return listed[parent] && !m.ended[parent] })
-		if m.shards[info.ID] == nil && !m.ended[info.ID] && !waits {
-			ready = append(ready, info)
+	first := listed && m.begin.Began.IsZero()
+	if first {
+		m.begin = Checkpoint{Began: m.options.Clock.Now(), After: map[string]string{}}
+		for _, info := range infos {
+			m.begin.After[info.ID] = ""
 		}
+	}
+	known := map[string]bool{}
+	for _, info := range infos {
+		known[info.ID] = true
+	}
+	var ready []*poller
+	for _, info := range infos {
+		waits := slices.ContainsFunc(info.Parents, func(parent string) bool {
+			return (known[parent] || m.shards[parent] != nil) && !m.ended[parent]
+		})
+		if m.shards[info.ID] != nil || waits {
+			continue
+		}
+		p := &poller{
+			Shard: NewShard(m.settings, info.ID), wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+			from: Position{Type: "TRIM_HORIZON"}, // of a shard that came later, nothing is skipped
+		}
+		if after, ok := m.begin.After[info.ID]; ok {
+			p.from, p.after, p.first = m.settings.Start, after, first
+			p.Resume(after)
+		}
+		m.shards[info.ID] = p
+		ready = append(ready, p)
 	}
 	return ready
 }
 
 // runShard reads and works one shard off, until it is drained or ctx ends.
-func (m *Mapping) runShard(ctx context.Context, p *poller, from Position) {
+func (m *Mapping) runShard(ctx context.Context, p *poller) {
 	ctx, stop := context.WithCancel(ctx)
 	var lanes sync.WaitGroup
-	lanes.Go(func() { m.read(ctx, p, from) })
+	lanes.Go(func() { m.read(ctx, p) })
 	for range m.settings.Parallelization {
 		lanes.Go(func() { m.work(ctx, stop, p) })
 	}
@@ -205,9 +242,10 @@ func (m *Mapping) runShard(ctx context.Context, p *poller, from Position) {
 	}
 }
 
-func (m *Mapping) read(ctx context.Context, p *poller, from Position) {
+func (m *Mapping) read(ctx context.Context, p *poller) {
 	clock := m.options.Clock
-	iterator, last, pause := "", "", time.Duration(0)
+	iterator, last, pause := "", p.after, time.Duration(0)
+	from, since, first := p.from, time.Time{}, p.first
 	for ctx.Err() == nil {
 		var err error
 		p.mu.Lock()
@@ -221,6 +259,10 @@ func (m *Mapping) read(ctx context.Context, p *poller, from Position) {
 			}
 			continue
 		case iterator == "":
+			if last == "" && !first {
+				from, since = m.latest(p.from)
+			}
+			first = false
 			if iterator, err = m.options.Source.Iterator(ctx, p.ID, from, last); err == nil {
 				continue
 			}
@@ -234,15 +276,15 @@ func (m *Mapping) read(ctx context.Context, p *poller, from Position) {
 			}
 			if err == nil {
 				iterator, pause = next, 0
-				now := clock.Now()
 				if n := len(records); n > 0 {
 					last = records[n-1].Sequence
 				}
 				if len(records) < wants {
 					pause = m.options.Poll // that was all there was
 				}
+				records = slices.DeleteFunc(records, func(r Record) bool { return r.Arrival.Before(since) })
 				p.mu.Lock()
-				p.Offer(now, records)
+				p.Offer(clock.Now(), records)
 				p.closed = next == ""
 				p.mu.Unlock()
 				signal(p.wake)
@@ -254,6 +296,16 @@ func (m *Mapping) read(ctx context.Context, p *poller, from Position) {
 		if err != nil && ctx.Err() == nil {
 			m.options.Problem(p.ID, err)
 			pause = m.options.Poll
+			if errors.Is(err, ErrNoShard) {
+				if m.gone(ctx, p.ID) {
+					p.mu.Lock()
+					p.closed = true
+					p.mu.Unlock()
+					signal(p.wake)
+					return
+				}
+				iterator = ""
+			}
 		}
 		if pause > 0 {
 			select {
@@ -262,6 +314,27 @@ func (m *Mapping) read(ctx context.Context, p *poller, from Position) {
 			}
 		}
 	}
+}
+
+// latest is where the newest record was when the mapping began: a later iterator
+// for LATEST would skip what came in between. Where the source can't begin at a
+// time, what arrived before since has to be dropped.
+func (m *Mapping) latest(from Position) (_ Position, since time.Time) {
+	if from.Type != "LATEST" {
+		return from, time.Time{}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.settings.Kind == Kinesis {
+		return Position{Type: "AT_TIMESTAMP", Time: m.begin.Began}, time.Time{}
+	}
+	return Position{Type: "TRIM_HORIZON"}, m.begin.Began.Truncate(time.Second) // as arrivals are
+}
+
+// gone tells whether a stream that is there doesn't list a shard.
+func (m *Mapping) gone(ctx context.Context, id string) bool {
+	infos, err := m.options.Source.Shards(ctx)
+	return err == nil && !slices.ContainsFunc(infos, func(info ShardInfo) bool { return info.ID == id })
 }
 
 // work does a shard's tasks, one after the other; there are as many workers as
@@ -334,6 +407,9 @@ type Status struct {
 	Waiting    int    // records that were read and aren't dealt with
 	// LastArrival is when the last record that was handed over had arrived.
 	LastArrival time.Time
+	// IteratorAge is how old the last record of the last batch was when its
+	// invocation ended.
+	IteratorAge time.Duration
 	Drained     bool // closed, and dealt with to its end
 	Counts
 }
@@ -347,7 +423,7 @@ func (m *Mapping) Status() []Status {
 		p.mu.Lock()
 		all = append(all, Status{
 			Shard: id, Checkpoint: p.Checkpoint(), Waiting: p.Waiting(), LastArrival: p.behind,
-			Drained: m.ended[id], Counts: p.Counts,
+			IteratorAge: p.IteratorAge, Drained: m.ended[id], Counts: p.Counts,
 		})
 		p.mu.Unlock()
 	}
@@ -358,4 +434,20 @@ func (m *Mapping) Status() []Status {
 		return 1
 	})
 	return all
+}
+
+// Checkpoint is how far the mapping came, for [Options.Resume]: call it when Run
+// has returned, and nothing is lost or doubled by it but what was in work.
+func (m *Mapping) Checkpoint() Checkpoint {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := Checkpoint{Began: m.begin.Began, After: maps.Clone(m.begin.After)}
+	for id, p := range m.shards {
+		p.mu.Lock()
+		if after := p.Checkpoint(); after != "" {
+			c.After[id] = after
+		}
+		p.mu.Unlock()
+	}
+	return c
 }

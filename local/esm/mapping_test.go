@@ -2,7 +2,11 @@ package esm_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -87,6 +91,202 @@ func TestShardsAreReadInTheOrderOfTheirDescent(t *testing.T) {
 		}
 		stop()
 		running.Wait()
+	})
+}
+
+// taking is a mapping on source in a bubble, with the data that it handed over.
+type taking struct {
+	*esm.Mapping
+	stop     func()
+	mu       sync.Mutex
+	data     []string
+	problems int
+}
+
+func take(t *testing.T, set *esm.Settings, source esm.Source, pause time.Duration) *taking {
+	t.Helper()
+	k := &taking{}
+	var err error
+	k.Mapping, err = esm.New(set, esm.Options{
+		Source: source,
+		Function: function(func(b *esm.Batch) esm.Outcome {
+			time.Sleep(pause)
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			for _, r := range b.Records {
+				k.data = append(k.data, string(r.Data))
+			}
+			return esm.Outcome{}
+		}),
+		Problem: func(string, error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.problems++
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { k.Run(ctx) })
+	k.stop = func() { cancel(); running.Wait() }
+	return k
+}
+
+func (k *taking) got() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.data)
+}
+
+func latest() *esm.Settings {
+	set := settings()
+	set.Start = esm.Position{Type: "LATEST"}
+	return set
+}
+
+func TestLatestHoldsForChildrenThatWaitForTheirParents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := memory.New(1)
+		stream.Put(time.Now(), "k", []byte("in the parent"))
+		stream.Split(0)
+		stream.Put(time.Now(), "k", []byte("in a child"))
+		time.Sleep(time.Minute)
+		k := take(t, latest(), stream, 0)
+		defer k.stop()
+		synctest.Wait()
+		stream.Put(time.Now(), "k", []byte("new"))
+		time.Sleep(time.Minute)
+		if got := k.got(); !slices.Equal(got, []string{"new"}) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestAnIteratorForLatestThatExpiresSkipsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := memory.New(1)
+		stream.Put(time.Now(), "k", []byte("old"))
+		time.Sleep(time.Minute)
+		k := take(t, latest(), stream, 0)
+		defer k.stop()
+		time.Sleep(time.Minute)
+		stream.Expire()
+		stream.Put(time.Now(), "k", []byte("new"))
+		time.Sleep(time.Minute)
+		if got := k.got(); !slices.Equal(got, []string{"new"}) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestATablesIteratorForLatestSkipsNothingEither(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := memory.NewTable("us-east-1")
+		table.Put(time.Now(), "old", nil)
+		time.Sleep(time.Minute)
+		set := latest()
+		set.Kind = esm.DynamoDB
+		k := take(t, set, table.Stream, 0)
+		defer k.stop()
+		time.Sleep(time.Minute)
+		table.Stream.Expire()
+		table.Put(time.Now(), "new", nil)
+		time.Sleep(time.Minute)
+		if got := k.got(); len(got) != 1 || !strings.Contains(got[0], `"NewImage":{"id":{"S":"new"}}`) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestWhatFailsInASourceIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := memory.New(2)
+		fail := rand.New(rand.NewPCG(1, 2))
+		var mu sync.Mutex
+		stream.Fault = func(string, string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if fail.Float64() < .3 {
+				return errors.New("ProvisionedThroughputExceededException")
+			}
+			return nil
+		}
+		k := take(t, settings(), stream, 0)
+		var want []string
+		for i := range 500 {
+			data := fmt.Sprintf("%03d", i)
+			stream.Put(time.Now(), fmt.Sprint(i%7), []byte(data))
+			want = append(want, data)
+			time.Sleep(500 * time.Millisecond)
+			switch i % 50 {
+			case 20:
+				stream.Expire()
+			case 40:
+				stream.Split(0)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		k.stop()
+		got := k.got()
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%d records of %d", len(got), len(want))
+		}
+		if k.problems == 0 {
+			t.Error("nobody was told of the failures")
+		}
+	})
+}
+
+func TestTheChildrenOfAShardThatIsGoneComeAfterWhatWasReadOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := memory.New(1)
+		set := settings()
+		set.BatchSize = 2 // four are read at once
+		var want []string
+		put := func(data string) {
+			stream.Put(time.Now(), "k", []byte(data))
+			want = append(want, data)
+		}
+		for i := range 3 {
+			put(fmt.Sprint(i))
+		}
+		k := take(t, set, stream, 30*time.Second)
+		defer k.stop()
+		time.Sleep(10 * time.Second)
+		stream.Split(0)
+		put("in a child")
+		stream.Forget()
+		time.Sleep(10 * time.Minute)
+		if got := k.got(); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestAStreamThatIsAwayIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := memory.New(1)
+		var away atomic.Bool
+		stream.Fault = func(string, string) error {
+			if away.Load() {
+				return esm.ErrNoShard
+			}
+			return nil
+		}
+		k := take(t, settings(), stream, 0)
+		defer k.stop()
+		time.Sleep(time.Minute)
+		away.Store(true)
+		time.Sleep(time.Minute)
+		away.Store(false)
+		stream.Put(time.Now(), "k", []byte("a"))
+		time.Sleep(time.Minute)
+		if got := k.got(); len(got) != 1 || k.Status()[0].Drained {
+			t.Errorf("got %q, %+v", got, k.Status())
+		}
 	})
 }
 

@@ -6,6 +6,8 @@
 // [Shard] is the core: a value without goroutines, clock or network, which is told
 // what was read and what became of a task, and says what to do next. [Mapping]
 // drives shards in real time; a simulation drives them with a clock of its own.
+//
+// What differs from AWS is in docs/design/event-source-mapping.md.
 package esm
 
 import (
@@ -50,6 +52,8 @@ type Window struct {
 	// Final is the last invocation for the window. Early says that the state
 	// outgrew its megabyte.
 	Final, Early bool
+
+	after string // the checkpoint when it opened
 }
 
 // envelope is what the JSON of a Kinesis record takes besides its data and names.
@@ -60,7 +64,7 @@ func (s *Settings) size(shard string, r *Record) int {
 	if s.Kind == DynamoDB {
 		return len(r.Data) + len(s.SourceARN) + 24
 	}
-	return envelope + base64.StdEncoding.EncodedLen(len(r.Data)) + 2*len(r.Sequence) + 6*len(r.Key) + len(shard) + len(s.Region) + len(s.SourceARN) + len(s.FunctionARN)
+	return envelope + base64.StdEncoding.EncodedLen(len(r.Data)) + 2*len(r.Sequence) + 6*len(r.Key) + len(shard) + len(s.Region) + len(s.SourceARN) + len(s.RoleARN)
 }
 
 // Payload is the event as Lambda hands it to the function.
@@ -78,16 +82,16 @@ func (b *Batch) Payload() []byte {
 	}
 	out = append(out, ']')
 	if w := b.Window; w != nil {
+		out = append(out, `,"shardId":`...)
+		out = appendText(out, b.Shard)
+		out = append(out, `,"eventSourceARN":`...)
+		out = appendText(out, b.Settings.SourceARN)
 		out = append(out, `,"window":{"start":"`...)
 		out = w.Start.UTC().AppendFormat(out, time.RFC3339)
 		out = append(out, `","end":"`...)
 		out = w.End.UTC().AppendFormat(out, time.RFC3339)
 		out = append(out, `"},"state":`...)
 		out = append(out, w.State...)
-		out = append(out, `,"shardId":`...)
-		out = appendText(out, b.Shard)
-		out = append(out, `,"eventSourceARN":`...)
-		out = appendText(out, b.Settings.SourceARN)
 		out = append(out, `,"isFinalInvokeForWindow":`...)
 		out = strconv.AppendBool(out, w.Final)
 		out = append(out, `,"isWindowTerminatedEarly":`...)
@@ -120,7 +124,11 @@ func (s *Settings) appendRecord(out []byte, shard string, r *Record) []byte {
 	out = append(out, shard...)
 	out = append(out, ':')
 	out = append(out, r.Sequence...)
-	out = append(out, `","eventName":"aws:kinesis:record","awsRegion":"`...)
+	out = append(out, `","eventName":"aws:kinesis:record"`...)
+	if s.RoleARN != "" {
+		out = appendText(append(out, `,"invokeIdentityArn":`...), s.RoleARN)
+	}
+	out = append(out, `,"awsRegion":"`...)
 	out = append(out, s.Region...)
 	out = append(out, `","eventSourceARN":`...)
 	return append(appendText(out, s.SourceARN), '}')

@@ -38,7 +38,9 @@ type Settings struct {
 	Kind        Kind
 	SourceARN   string
 	FunctionARN string
-	Region      string
+	// RoleARN of the function: a Kinesis event's invokeIdentityArn; empty leaves it out.
+	RoleARN string
+	Region  string
 
 	Start Position
 	// BatchSize 1 to 10,000; Window 0 to 300 s.
@@ -84,8 +86,11 @@ func (s *Settings) Validate() error {
 	switch s.Start.Type {
 	case "TRIM_HORIZON", "LATEST":
 	case "AT_TIMESTAMP":
-		if s.Kind == DynamoDB {
+		switch {
+		case s.Kind == DynamoDB:
 			problems = append(problems, errors.New("StartingPosition is AT_TIMESTAMP, which DynamoDB streams don't have"))
+		case s.Start.Time.IsZero():
+			problems = append(problems, errors.New("StartingPosition is AT_TIMESTAMP, but there is no StartingPositionTimestamp"))
 		}
 	default:
 		problems = append(problems, fmt.Errorf("StartingPosition is %q, but Lambda takes TRIM_HORIZON, LATEST and AT_TIMESTAMP", s.Start.Type))

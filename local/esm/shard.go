@@ -43,11 +43,12 @@ type Outcome struct {
 type Counts struct {
 	PolledEventCount                        int64
 	FilteredOutEventCount                   int64
-	InvokedEventCount                       int64
+	InvokedEventCount                       int64 // of each attempt, also of one that couldn't be made
 	FailedInvokeEventCount                  int64
 	DroppedEventCount                       int64
 	OnFailureDestinationDeliveredEventCount int64
-	Invocations, Errors                     int64
+	Invocations, Errors                     int64 // of the function: neither counts what couldn't be made
+	DestinationDeliveryFailures             int64 // attempts to report
 }
 
 // Backoff between attempts: Lambda doesn't publish its own.
@@ -59,11 +60,18 @@ const (
 // MaximumState of a tumbling window's state.
 const MaximumState = 1 << 20
 
+// idleWindow is how long Lambda waits for records of a window that is over.
+const idleWindow = 2 * time.Minute
+
 // Shard is the state of one shard of a mapping. It does nothing by itself and
 // isn't safe for concurrent use.
 type Shard struct {
-	ID       string
-	Counts   Counts
+	ID     string
+	Counts Counts
+	// IteratorAge is how old the last record of the last batch was when its
+	// invocation ended.
+	IteratorAge time.Duration
+
 	settings *Settings
 	lanes    []*lane
 	next     int // lane to look at first
@@ -154,8 +162,14 @@ func (s *Shard) Offer(now time.Time, records []Record) {
 func (s *Shard) Resume(after string) { s.last = after }
 
 // Checkpoint is the sequence number up to which everything is dealt with: a
-// mapping that starts anew reads after it. Empty at first.
-func (s *Shard) Checkpoint() string { return s.last }
+// mapping that starts anew reads after it. Empty at first. It stays before an open
+// window, whose state would be lost.
+func (s *Shard) Checkpoint() string {
+	if w := s.lanes[0].window; w != nil {
+		return w.after
+	}
+	return s.last
+}
 
 // Waiting is how many records were offered and aren't dealt with.
 func (s *Shard) Waiting() int { return int(s.offered-s.done) - s.aheadCount() }
@@ -228,21 +242,56 @@ func (s *Shard) nextOf(l *lane, now time.Time, closed bool) (*Task, time.Time) {
 	}
 	s.expire(l, now)
 	head := &l.work[0]
-	l.busy = true
-	task := &Task{lane: l, Batch: Batch{Settings: s.settings, Shard: s.ID, Records: head.records}}
-	if head.failure != nil {
-		task.Kind, task.Failure = Report, head.failure
-		return task, time.Time{}
+	if s.settings.Tumbling > 0 && l.window == nil {
+		s.openWindow(l, &head.records[0]) // the rest of a batch whose window ended early
 	}
+	task := &Task{lane: l, Batch: Batch{Settings: s.settings, Shard: s.ID, Records: head.records}}
 	if l.window != nil {
 		w := *l.window
 		w.Final = head.final
 		task.Window = &w
 	}
+	if head.failure != nil {
+		l.busy = true
+		task.Kind, task.Failure = Report, head.failure
+		return task, time.Time{}
+	}
+	large := s.tooLarge(&task.Batch)
+	if large && len(head.records) > 1 {
+		s.halve(l) // its window's state grew since it was formed
+		return s.nextOf(l, now, closed)
+	}
 	head.invokes++
-	s.Counts.Invocations++
 	s.Counts.InvokedEventCount += int64(len(head.records))
+	if large {
+		// As recorded against AWS: it takes attempts, and never reaches the function.
+		s.Counts.FailedInvokeEventCount += int64(len(head.records))
+		s.retry(l, now, nil)
+		return s.nextOf(l, now, closed)
+	}
+	l.busy = true
+	s.Counts.Invocations++
 	return task, time.Time{}
+}
+
+// tooLarge tells whether no invocation takes b, such as a single large record.
+func (s *Shard) tooLarge(b *Batch) bool {
+	size := 256
+	if b.Window != nil {
+		size += len(b.Window.State) + 256
+	}
+	for i := range b.Records {
+		size += s.settings.size(s.ID, &b.Records[i]) + 1
+	}
+	// It is reckoned a little larger than it is.
+	return size > MaximumPayload && len(b.Records) > 0 && len(b.Payload()) > MaximumPayload
+}
+
+// halve makes two batches of a lane's first.
+func (s *Shard) halve(l *lane) {
+	records := l.work[0].records
+	half := len(records) / 2
+	l.work = append([]attempt{{records: records[:half:half]}, {records: records[half:]}}, l.work[1:]...)
 }
 
 // form makes a batch of a lane's queue when one is due, or says when it will be.
@@ -254,7 +303,7 @@ func (s *Shard) form(l *lane, now time.Time, closed bool) time.Time {
 	}
 	if len(l.queue) == 0 {
 		if l.window != nil {
-			return l.window.End
+			return l.window.End.Add(idleWindow)
 		}
 		return time.Time{}
 	}
@@ -305,7 +354,7 @@ func stateOf(l *lane) int {
 func (s *Shard) turnWindow(l *lane, now time.Time, closed bool) (time.Time, bool) {
 	if l.window != nil {
 		over := len(l.queue) > 0 && !l.queue[0].Arrival.Before(l.window.End) ||
-			len(l.queue) == 0 && (closed || !now.Before(l.window.End.Add(s.settings.Window)))
+			len(l.queue) == 0 && (closed || !now.Before(l.window.End.Add(idleWindow)))
 		if over {
 			l.work = append(l.work, attempt{final: true})
 			l.wait, l.until = 0, time.Time{}
@@ -313,10 +362,16 @@ func (s *Shard) turnWindow(l *lane, now time.Time, closed bool) (time.Time, bool
 		}
 	}
 	if l.window == nil && len(l.queue) > 0 {
-		start := l.queue[0].Arrival.Truncate(s.settings.Tumbling)
-		l.window = &Window{Start: start, End: start.Add(s.settings.Tumbling), State: json.RawMessage("{}")}
+		s.openWindow(l, &l.queue[0])
 	}
 	return time.Time{}, false
+}
+
+// openWindow begins the window of a record, with no state.
+func (s *Shard) openWindow(l *lane, r *Record) {
+	arrival, length := r.Arrival.UnixNano(), int64(s.settings.Tumbling)
+	start := time.Unix(0, arrival-arrival%length).UTC()
+	l.window = &Window{Start: start, End: start.Add(s.settings.Tumbling), State: json.RawMessage("{}"), after: s.last}
 }
 
 // expire gives up the records of the first batch that are too old.
@@ -333,7 +388,7 @@ func (s *Shard) expire(l *lane, now time.Time) {
 		return
 	}
 	old := attempt{records: head.records[:n:n]}
-	old.failure = s.newFailure("RecordAgeExceeded", old.records, max(head.invokes, 1), nil, now)
+	old.failure = s.newFailure("RecordAgeExceeded", l, &old, max(head.invokes, 1), nil, now)
 	rest := attempt{records: head.records[n:], invokes: head.invokes}
 	l.work = append([]attempt{old}, l.work[1:]...)
 	if len(rest.records) > 0 {
@@ -347,53 +402,53 @@ func (s *Shard) Invoked(now time.Time, task *Task, o Outcome) {
 	l.busy = false
 	head := &l.work[0]
 	if o.Err != nil {
-		head.invokes-- // it never happened
+		head.invokes-- // it takes none of the budget
 		s.Counts.Invocations--
-		s.Counts.InvokedEventCount -= int64(len(head.records))
+		s.Counts.FailedInvokeEventCount += int64(len(head.records))
 		s.delay(l, now)
 		return
 	}
-	state, verdict, from := s.judge(task, o)
-	switch verdict {
-	case succeeded:
-		s.applied(l, head.records)
+	if n := len(head.records); n > 0 {
+		s.IteratorAge = now.Sub(head.records[n-1].Arrival)
+	}
+	if o.FunctionError != "" {
+		s.Counts.Errors++
+	}
+	state, ok, from := s.judge(task, o)
+	if ok {
+		s.applied(head.records)
 		l.work = l.work[1:]
 		l.wait, l.until = 0, time.Time{}
 		s.keepState(l, task, state)
 		return
-	case failedFrom:
-		s.Counts.FailedInvokeEventCount += int64(len(head.records) - from)
-		if from > 0 {
-			// The checkpoint moved, and with it the budget of retries begins anew.
-			s.applied(l, head.records[:from])
-			head.records, head.invokes = head.records[from:], 0
-			l.wait, l.until = 0, time.Time{}
-			return
-		}
-	case failed:
-		s.Counts.Errors++
-		s.Counts.FailedInvokeEventCount += int64(len(head.records))
-		if s.settings.Bisect && len(head.records) > 1 {
-			// Splitting takes nothing of the budget.
-			half := len(head.records) / 2
-			first, second := attempt{records: head.records[:half:half]}, attempt{records: head.records[half:]}
-			l.work = append([]attempt{first, second}, l.work[1:]...)
-			s.delay(l, now)
-			return
-		}
 	}
-	if head.final {
-		// The last invocation of a window holds up its shard until it succeeds.
+	s.Counts.FailedInvokeEventCount += int64(len(head.records) - from)
+	if from > 0 {
+		// The checkpoint moved, and with it the budget of retries begins anew.
+		s.applied(head.records[:from])
+		head.records, head.invokes = head.records[from:], 0
+		l.wait, l.until = 0, time.Time{}
+		s.keepState(l, task, state)
+		return
+	}
+	if s.settings.Bisect && len(head.records) > 1 {
+		s.halve(l) // which takes nothing of the budget
 		s.delay(l, now)
 		return
 	}
-	if m := s.settings.MaximumRetryAttempts; m != Unlimited && head.invokes > m {
-		failure := s.newFailure("RetryAttemptsExhausted", head.records, head.invokes, &o, now)
-		*head = attempt{records: head.records, failure: failure}
-		l.wait, l.until = 0, time.Time{}
+	s.retry(l, now, &o)
+}
+
+// retry gives a lane's first batch its next attempt, or gives it up. The outcome is
+// nil of one that wasn't invoked.
+func (s *Shard) retry(l *lane, now time.Time, o *Outcome) {
+	head := &l.work[0]
+	if m := s.settings.MaximumRetryAttempts; m == Unlimited || head.invokes <= m {
+		s.delay(l, now)
 		return
 	}
-	s.delay(l, now)
+	head.failure = s.newFailure("RetryAttemptsExhausted", l, head, head.invokes, o, now)
+	l.wait, l.until = 0, time.Time{}
 }
 
 // Reported tells whether the failure destination took a report. It is tried
@@ -402,6 +457,7 @@ func (s *Shard) Reported(now time.Time, task *Task, err error) {
 	l := task.lane
 	l.busy = false
 	if err != nil {
+		s.Counts.DestinationDeliveryFailures++
 		s.delay(l, now)
 		return
 	}
@@ -411,12 +467,15 @@ func (s *Shard) Reported(now time.Time, task *Task, err error) {
 	} else {
 		s.Counts.OnFailureDestinationDeliveredEventCount += n
 	}
-	s.applied(l, task.Records)
+	s.applied(task.Records)
 	l.work = l.work[1:]
 	l.wait, l.until = 0, time.Time{}
+	if task.Window != nil && task.Window.Final {
+		l.window = nil
+	}
 }
 
-func (s *Shard) applied(_ *lane, records []Record) {
+func (s *Shard) applied(records []Record) {
 	for i := range records {
 		s.finish(records[i].index)
 	}
@@ -428,60 +487,47 @@ func (s *Shard) delay(l *lane, now time.Time) {
 	l.until = now.Add(l.wait)
 }
 
-type verdict int
-
-const (
-	succeeded  verdict = iota
-	failedFrom         // a partial answer: records from an index on failed
-	failed             // an error
-)
-
-// judge reads an answer as Lambda does.
-func (s *Shard) judge(task *Task, o Outcome) (state json.RawMessage, v verdict, from int) {
+// judge reads an answer as Lambda does. Of a batch that failed, from is the index
+// of the first record that did, and the state is that of those before it.
+func (s *Shard) judge(task *Task, o Outcome) (state json.RawMessage, ok bool, from int) {
 	if o.FunctionError != "" {
-		return nil, failed, 0
+		return nil, false, 0
 	}
 	answer := strings.TrimSpace(string(o.Payload))
-	var body struct {
-		State    json.RawMessage
-		Failures *[]struct {
-			ID json.RawMessage `json:"itemIdentifier"`
-		}
+	var failures *[]struct {
+		ID json.RawMessage `json:"itemIdentifier"`
 	}
 	if answer != "" && answer != "null" {
 		fields := map[string]json.RawMessage{}
 		if err := json.Unmarshal([]byte(answer), &fields); err != nil {
 			// No object: a function that answers something else means nothing by it,
 			// unless partial answers or a state are expected of it.
-			if s.settings.Partial || task.Window != nil && !task.Window.Final {
-				return nil, failed, 0
-			}
-			return nil, succeeded, 0
+			return nil, !s.settings.Partial && (task.Window == nil || task.Window.Final), 0
 		}
-		body.State = fields["state"]
-		if raw, ok := fields["batchItemFailures"]; ok && json.Unmarshal(raw, &body.Failures) != nil {
-			return nil, failed, 0
+		state = fields["state"]
+		if raw, given := fields["batchItemFailures"]; given && json.Unmarshal(raw, &failures) != nil {
+			return nil, false, 0
 		}
 	}
-	if w := task.Window; w != nil && !w.Final && (len(body.State) == 0 || string(body.State) == "null") {
-		return nil, failed, 0 // a response without the window's state
+	if w := task.Window; w != nil && !w.Final && (len(state) == 0 || string(state) == "null") {
+		return nil, false, 0 // a response without the window's state
 	}
-	if !s.settings.Partial || body.Failures == nil || len(*body.Failures) == 0 {
-		return body.State, succeeded, 0
+	if !s.settings.Partial || failures == nil || len(*failures) == 0 {
+		return state, true, 0
 	}
-	lowest := len(task.Records)
-	for _, f := range *body.Failures {
+	from = len(task.Records)
+	for _, f := range *failures {
 		var id string
-		if json.Unmarshal(f.ID, &id) != nil || id == "" {
-			return nil, failedFrom, 0
+		if json.Unmarshal(f.ID, &id) != nil {
+			return nil, false, 0
 		}
 		i := indexOf(task.Records, id)
 		if i < 0 {
-			return nil, failedFrom, 0 // an unknown one fails the whole batch
+			return nil, false, 0 // an unknown one, or none, fails the whole batch
 		}
-		lowest = min(lowest, i)
+		from = min(from, i)
 	}
-	return nil, failedFrom, lowest
+	return state, false, from
 }
 
 func indexOf(records []Record, sequence string) int {

@@ -57,6 +57,10 @@ func Settings(d *lambda.GetEventSourceMappingOutput) (*esm.Settings, error) {
 	if d.DestinationConfig != nil && d.DestinationConfig.OnFailure != nil {
 		s.OnFailure = aws.ToString(d.DestinationConfig.OnFailure.Destination)
 	}
+	if e := d.FilterCriteriaError; e != nil {
+		// Its key can't be used: without its filters the mapping would pass everything.
+		return nil, fmt.Errorf("event source mapping %s: FilterCriteria can't be read: %s: %s", s.UUID, aws.ToString(e.ErrorCode), aws.ToString(e.Message))
+	}
 	if d.FilterCriteria != nil && len(d.FilterCriteria.Filters) > 0 {
 		var patterns []string
 		for _, f := range d.FilterCriteria.Filters {
@@ -68,6 +72,15 @@ func Settings(d *lambda.GetEventSourceMappingOutput) (*esm.Settings, error) {
 		}
 	}
 	return s, s.Validate()
+}
+
+// Role is the role that the function of that ARN runs with, for [esm.Settings].
+func Role(ctx context.Context, client *lambda.Client, function string) (string, error) {
+	out, err := client.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(function)})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.Role), nil
 }
 
 // filter matches records as Lambda's filter criteria do.
@@ -156,7 +169,7 @@ func (d *Destinations) Send(ctx context.Context, task *esm.Task) error {
 	}
 	switch parts[2] {
 	case "s3":
-		key, body := task.Failure.Object(task.Settings.UUID, task.Shard, rand.Text(), task.Payload())
+		key, body := task.Failure.Object(task.Settings.UUID, task.Shard, uuid(), task.Payload())
 		_, err = d.S3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(parts[5]), Key: aws.String(key), Body: bytes.NewReader(body)})
 	case "sqs":
 		var url *sqs.GetQueueUrlOutput
@@ -170,4 +183,12 @@ func (d *Destinations) Send(ctx context.Context, task *esm.Task) error {
 		return errors.New(arn + " is no bucket, queue or topic")
 	}
 	return err
+}
+
+// uuid is a random one.
+func uuid() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

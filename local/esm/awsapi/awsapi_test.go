@@ -73,6 +73,12 @@ func TestWhatIsNotReadHereIsRefusedByName(t *testing.T) {
 			d.EventSourceArn = aws.String("arn:aws:sqs:eu-west-1:111122223333:orders")
 		},
 		"no ARN of a source": func(d *lambda.GetEventSourceMappingOutput) { d.EventSourceArn = nil },
+		"FilterCriteria can't be read: AccessDenied": func(d *lambda.GetEventSourceMappingOutput) {
+			d.FilterCriteriaError = &lambdatypes.FilterCriteriaError{ErrorCode: aws.String("AccessDenied"), Message: aws.String("the key")}
+		},
+		"no StartingPositionTimestamp": func(d *lambda.GetEventSourceMappingOutput) {
+			d.StartingPosition = lambdatypes.EventSourcePositionAtTimestamp
+		},
 		"BatchSize is 20000": func(d *lambda.GetEventSourceMappingOutput) { d.BatchSize = aws.Int32(20_000) },
 		"data.kind": func(d *lambda.GetEventSourceMappingOutput) {
 			d.FilterCriteria = &lambdatypes.FilterCriteria{Filters: []lambdatypes.Filter{{Pattern: aws.String(`{"data": {"kind": "sale"}}`)}}}

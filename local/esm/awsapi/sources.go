@@ -64,9 +64,18 @@ func (s *kinesisSource) Iterator(ctx context.Context, shard string, from esm.Pos
 	}
 	out, err := s.client.GetShardIterator(ctx, in)
 	if err != nil {
-		return "", err
+		return "", noShard[*kinesistypes.ResourceNotFoundException](err)
 	}
 	return *out.ShardIterator, nil
+}
+
+// noShard says of an error of type E that there is no such shard, or stream.
+func noShard[E error](err error) error {
+	var missing E
+	if errors.As(err, &missing) {
+		return fmt.Errorf("%w: %w", esm.ErrNoShard, err)
+	}
+	return err
 }
 
 func (s *kinesisSource) Read(ctx context.Context, iterator string, limit int) ([]esm.Record, string, error) {
@@ -78,7 +87,7 @@ func (s *kinesisSource) Read(ctx context.Context, iterator string, limit int) ([
 		return nil, "", esm.ErrIteratorExpired
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, "", noShard[*kinesistypes.ResourceNotFoundException](err)
 	}
 	records := make([]esm.Record, len(out.Records))
 	for i, r := range out.Records {
@@ -130,8 +139,13 @@ func (s *tableSource) Iterator(ctx context.Context, shard string, from esm.Posit
 		in.ShardIteratorType, in.SequenceNumber = streamtypes.ShardIteratorTypeAfterSequenceNumber, aws.String(after)
 	}
 	out, err := s.client.GetShardIterator(ctx, in)
+	var trimmed *streamtypes.TrimmedDataAccessException
+	if errors.As(err, &trimmed) { // Kinesis begins with the oldest record by itself
+		in.ShardIteratorType, in.SequenceNumber = streamtypes.ShardIteratorTypeTrimHorizon, nil
+		out, err = s.client.GetShardIterator(ctx, in)
+	}
 	if err != nil {
-		return "", err
+		return "", noShard[*streamtypes.ResourceNotFoundException](err)
 	}
 	return *out.ShardIterator, nil
 }
@@ -142,11 +156,12 @@ func (s *tableSource) Read(ctx context.Context, iterator string, limit int) ([]e
 		ShardIterator: aws.String(iterator), Limit: aws.Int32(int32(min(limit, 1000))),
 	})
 	var expired *streamtypes.ExpiredIteratorException
-	if errors.As(err, &expired) {
+	var trimmed *streamtypes.TrimmedDataAccessException
+	if errors.As(err, &expired) || errors.As(err, &trimmed) {
 		return nil, "", esm.ErrIteratorExpired
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, "", noShard[*streamtypes.ResourceNotFoundException](err)
 	}
 	records := make([]esm.Record, len(out.Records))
 	for i, r := range out.Records {
@@ -178,10 +193,10 @@ func change(r streamtypes.Record) (esm.Record, error) {
 	if d.SizeBytes != nil {
 		body["SizeBytes"] = *d.SizeBytes
 	}
-	// Lambda counts the time in whole seconds.
+	// Lambda hands over whole seconds, as a fraction.
 	arrival := aws.ToTime(d.ApproximateCreationDateTime).Truncate(time.Second)
 	if d.ApproximateCreationDateTime != nil {
-		body["ApproximateCreationDateTime"] = arrival.Unix()
+		body["ApproximateCreationDateTime"] = json.RawMessage(fmt.Sprintf("%d.0", arrival.Unix()))
 	}
 	whole := map[string]any{
 		"eventID": aws.ToString(r.EventID), "eventName": r.EventName, "eventVersion": aws.ToString(r.EventVersion),

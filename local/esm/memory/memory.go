@@ -1,5 +1,6 @@
-// Package memory is a stream in memory, with shards that split and merge: the
-// source of simulations and benchmarks. It keeps every record.
+// Package memory is a stream in memory, with shards that split and merge, and a
+// table with a stream of its changes: the sources of simulations and benchmarks.
+// They keep every record.
 package memory
 
 import (
@@ -17,9 +18,15 @@ import (
 
 // Stream is a stream in memory. It is safe for concurrent use.
 type Stream struct {
+	// Fault, if it is set, is asked before each call as an [esm.Source]; an error is
+	// the call's answer. Calls are "Shards", "Iterator" and "Read"; Shards has no
+	// shard. Set it before the stream is used.
+	Fault func(call, shard string) error
+
 	mu     sync.Mutex
 	shards []*shard
 	next   int64 // sequence number
+	age    int   // how often iterators expired
 }
 
 type shard struct {
@@ -27,6 +34,7 @@ type shard struct {
 	parents  []string
 	from, to uint64 // of the hash keys' upper 64 bits, both included
 	closed   bool
+	gone     bool
 	records  []esm.Record
 }
 
@@ -52,16 +60,21 @@ func (s *Stream) add(from, to uint64, parents ...string) {
 
 // Put appends a record, as PutRecord does, and returns its shard and sequence number.
 func (s *Stream) Put(now time.Time, key string, data []byte) (shardID, sequence string) {
-	sum := md5.Sum([]byte(key))
-	hash := binary.BigEndian.Uint64(sum[:])
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	sh, sequence := s.route(key)
+	sh.records = append(sh.records, esm.Record{Sequence: sequence, Key: key, Arrival: now, Data: data})
+	return sh.id, sequence
+}
+
+// route is the shard of a key, with the next sequence number.
+func (s *Stream) route(key string) (*shard, string) {
+	sum := md5.Sum([]byte(key))
+	hash := binary.BigEndian.Uint64(sum[:])
 	for _, sh := range s.shards {
 		if !sh.closed && sh.from <= hash && hash <= sh.to {
 			s.next++
-			sequence = fmt.Sprintf("%056d", s.next)
-			sh.records = append(sh.records, esm.Record{Sequence: sequence, Key: key, Arrival: now, Data: data})
-			return sh.id, sequence
+			return sh, fmt.Sprintf("%056d", s.next)
 		}
 	}
 	panic("the shards don't cover every hash key")
@@ -102,6 +115,29 @@ func (s *Stream) Merge(i int) bool {
 	return false
 }
 
+// Expire makes every iterator expire that was given out.
+func (s *Stream) Expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.age++
+}
+
+// Forget drops closed shards with their records, as when those are too old.
+func (s *Stream) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sh := range s.shards {
+		sh.gone = sh.closed
+	}
+}
+
+func (s *Stream) fault(call, shard string) error {
+	if s.Fault == nil {
+		return nil
+	}
+	return s.Fault(call, shard)
+}
+
 func (s *Stream) open(i int) *shard {
 	for _, sh := range s.shards {
 		if !sh.closed {
@@ -116,23 +152,40 @@ func (s *Stream) open(i int) *shard {
 
 // Shards implements [esm.Source].
 func (s *Stream) Shards(context.Context) ([]esm.ShardInfo, error) {
+	if err := s.fault("Shards", ""); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]esm.ShardInfo, len(s.shards))
-	for i, sh := range s.shards {
-		all[i] = esm.ShardInfo{ID: sh.id, Parents: sh.parents}
+	all := make([]esm.ShardInfo, 0, len(s.shards))
+	for _, sh := range s.shards {
+		if !sh.gone {
+			all = append(all, esm.ShardInfo{ID: sh.id, Parents: sh.parents})
+		}
 	}
 	return all, nil
 }
 
 // Iterator implements [esm.Source].
 func (s *Stream) Iterator(_ context.Context, id string, from esm.Position, after string) (string, error) {
+	if err := s.fault("Iterator", id); err != nil {
+		return "", err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i, sh := s.find(id)
-	if sh == nil {
-		return "", fmt.Errorf("there is no shard %s", id)
+	for i, sh := range s.shards {
+		if sh.id == id && !sh.gone {
+			return s.iterator(i, sh.position(from, after)), nil
+		}
 	}
+	return "", fmt.Errorf("%w: %s", esm.ErrNoShard, id)
+}
+
+func (s *Stream) iterator(shard, at int) string {
+	return strconv.Itoa(s.age) + "/" + strconv.Itoa(shard) + "/" + strconv.Itoa(at)
+}
+
+func (sh *shard) position(from esm.Position, after string) int {
 	at := 0
 	switch {
 	case after != "":
@@ -146,37 +199,39 @@ func (s *Stream) Iterator(_ context.Context, id string, from esm.Position, after
 			at++
 		}
 	}
-	return fmt.Sprintf("%d/%d", i, at), nil
-}
-
-func (s *Stream) find(id string) (int, *shard) {
-	for i, sh := range s.shards {
-		if sh.id == id {
-			return i, sh
-		}
-	}
-	return 0, nil
+	return at
 }
 
 // Read implements [esm.Source].
 func (s *Stream) Read(_ context.Context, iterator string, limit int) ([]esm.Record, string, error) {
-	index, position, _ := strings.Cut(iterator, "/")
-	i, err := strconv.Atoi(index)
-	if err != nil {
-		return nil, "", fmt.Errorf("iterator %q: %w", iterator, err)
+	var numbers [3]int // age, shard, position
+	for n, rest := 0, iterator; n < len(numbers); n++ {
+		number, after, _ := strings.Cut(rest, "/")
+		var err error
+		if numbers[n], err = strconv.Atoi(number); err != nil {
+			return nil, "", fmt.Errorf("iterator %q: %w", iterator, err)
+		}
+		rest = after
 	}
-	at, err := strconv.Atoi(position)
-	if err != nil {
-		return nil, "", fmt.Errorf("iterator %q: %w", iterator, err)
+	s.mu.Lock()
+	sh, at := s.shards[numbers[1]], numbers[2]
+	s.mu.Unlock()
+	if err := s.fault("Read", sh.id); err != nil {
+		return nil, "", err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sh := s.shards[i]
+	switch {
+	case numbers[0] != s.age:
+		return nil, "", esm.ErrIteratorExpired
+	case sh.gone:
+		return nil, "", fmt.Errorf("%w: %s", esm.ErrNoShard, sh.id)
+	}
 	end := min(at+limit, len(sh.records))
 	// A copy: the reader marks its records.
 	records := append([]esm.Record(nil), sh.records[at:end]...)
 	if sh.closed && end == len(sh.records) {
 		return records, "", nil
 	}
-	return records, index + "/" + strconv.Itoa(end), nil
+	return records, s.iterator(numbers[1], end), nil
 }

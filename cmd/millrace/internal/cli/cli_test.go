@@ -69,7 +69,12 @@ func TestWrongUsage(t *testing.T) {
 			[]string{"demo", "--records", "0", "--racers", "0", "--races", "2", "--port", "70000"},
 			[]string{"--records 0", "--racers 0", "--races 2", "--port 70000"},
 		},
-		"a port out of range": {[]string{"local", "up", "--port", "-1"}, []string{"--port -1", "65535"}},
+		"all bad profiles": {
+			[]string{"local", "up", "--profile", "shard=0r/s,5", "--profile", "speed=9", "--port", "-1"},
+			[]string{"shard=0r/s: the number must be 1 to 1000000", "shard=5: must be shard=<n>r/s", `"speed" is unknown`, "--port -1", "millrace local up --help"},
+		},
+		"bad profiles of demo": {[]string{"demo", "--profile", "shard=1", "--records", "0"}, []string{"shard=1:", "--records 0"}},
+		"a port out of range":  {[]string{"local", "up", "--port", "-1"}, []string{"--port -1", "65535"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := run(t, c.args...)

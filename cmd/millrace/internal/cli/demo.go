@@ -7,10 +7,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/local/demo"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 func (p *Program) demo() *cobra.Command {
 	var o demo.Options
+	var profiles []string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run everything once, locally, and account for every record",
@@ -20,7 +22,9 @@ closing report, and stops.
 
 What was applied and archived is counted from the table and from the objects in
 the bucket and compared with the simulated race, record by record. The report
-goes to build/demo.json, too. The exit code is 1 if anything was lost.`,
+goes to build/demo.json, too. The exit code is 1 if anything was lost.
+
+` + profileHelp,
 		Example: "  millrace demo\n  millrace demo --records 500 --seed 7 --keep",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,11 +37,12 @@ goes to build/demo.json, too. The exit code is 1 if anything was lost.`,
 			check(o.Records >= 1 && o.Records <= demo.MaximumRecords, "--records %d: must be 1 to %d", o.Records, demo.MaximumRecords)
 			check(o.Racers >= 1 && o.Racers <= 10_000, "--racers %d: must be 1 to 10000", o.Racers)
 			check(o.Races >= 1 && o.Races <= max(o.Racers, 1), "--races %d: must be 1 to the number of racers, %d", o.Races, o.Racers)
-			if err := errors.Join(append(problems, checkPort(o.Port))...); err != nil {
+			limits, err := throttle.Parse(profiles...)
+			if err := errors.Join(append(problems, err, checkPort(o.Port))...); err != nil {
 				return usageError(cmd, err)
 			}
-			o.Out, o.Log = p.Stdout, p.progress()
-			_, err := demo.Run(cmd.Context(), o)
+			o.Limits, o.Out, o.Log = limits, p.Stdout, p.progress()
+			_, err = demo.Run(cmd.Context(), o)
 			return err
 		},
 	}
@@ -49,6 +54,7 @@ goes to build/demo.json, too. The exit code is 1 if anything was lost.`,
 	flags.StringVar(&o.File, "out", "", "where the report goes (default: build/demo.json in the checkout)")
 	flags.BoolVar(&o.Keep, "keep", false, "leave it running after the report, until Ctrl-C")
 	portFlag(cmd, &o.Port)
+	profileFlag(cmd, &profiles)
 	dirFlag(cmd, &o.Dir)
 	return cmd
 }

@@ -9,12 +9,14 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/local"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 // downWithin is how long `local down` waits for the machine's end.
@@ -39,22 +41,27 @@ build/local in it.`,
 func (p *Program) localUp() *cobra.Command {
 	var port int
 	var dir string
+	var profiles []string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start it and deploy the stack, until Ctrl-C",
 		Long: `up starts the emulator, bootstraps it, deploys the stack with the CDK and stays
 until Ctrl-C or ` + "`millrace local down`" + `. It then stops everything that it started;
-nothing in the emulator is kept.`,
-		Example: "  millrace local up\n  millrace local up --port 4566",
+nothing in the emulator is kept.
+
+` + profileHelp,
+		Example: "  millrace local up\n  millrace local up --port 4566\n  millrace local up --profile shard=1000r/s,1MB/s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkPort(port); err != nil {
+			limits, err := throttle.Parse(profiles...)
+			if err := errors.Join(err, checkPort(port)); err != nil {
 				return usageError(cmd, err)
 			}
-			return p.up(cmd.Context(), local.Options{Dir: dir, Port: port})
+			return p.up(cmd.Context(), local.Options{Dir: dir, Port: port, Limits: limits})
 		},
 	}
 	portFlag(cmd, &port)
+	profileFlag(cmd, &profiles)
 	dirFlag(cmd, &dir)
 	return cmd
 }
@@ -78,6 +85,9 @@ func (p *Program) up(ctx context.Context, o local.Options) error {
 
 func describeMachine(w io.Writer, m *local.Machine) {
 	fmt.Fprintf(w, "\nThe pipeline runs at %s\n", m.Endpoint)
+	if m.Limits != (throttle.Limits{}) {
+		fmt.Fprintf(w, "Its shards turn away what is beyond %s\n", m.Limits)
+	}
 	if len(m.Profile) > 0 {
 		fmt.Fprintln(w, "\nWhat differs from the stack on AWS:")
 		for _, line := range m.Profile {
@@ -125,7 +135,7 @@ func (p *Program) localStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show where it runs, and how far each consumer and delivery stream is",
 		Long: `status shows whether the local machine runs, where, since when, and its stack's
-outputs; for each consumer and shard the position, lag, batches and failures; for
+outputs; for each consumer and shard the position, lag (IteratorAge), batches and failures; for
 each delivery stream what is buffered, delivered and failed. The exit code is 3 if
 none runs.`,
 		Example: "  millrace local status\n  watch -n 1 millrace local status",
@@ -165,14 +175,14 @@ func describeActivity(out io.Writer, a local.Activity) {
 	defer w.Flush()
 	for _, c := range a.Consumers {
 		fmt.Fprintf(w, "consumer  %s\n", c.Function)
-		fmt.Fprintln(w, "  SHARD\tPOSITION\tLAG\tWAITING\tRECORDS\tBATCHES\tERRORS\tFAILED\tGIVEN UP\t")
+		fmt.Fprintln(w, "  SHARD\tPOSITION\tITERATOR AGE\tWAITING\tRECORDS\tBATCHES\tERRORS\tFAILED\tGIVEN UP\t")
 		for _, s := range c.Shards {
 			name := s.Shard
 			if s.Closed {
 				name += " (closed)"
 			}
 			fmt.Fprintf(w, "  %s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
-				name, shortened(s.Position), lag(s.LagSeconds), s.Waiting, s.Records, s.Batches, s.Errors, s.Failed, givenUp(s))
+				name, shortened(s.Position), age(s.IteratorAgeSeconds), s.Waiting, s.Records, s.Batches, s.Errors, s.Failed, givenUp(s))
 		}
 		w.Flush() // each table has columns of its own
 	}
@@ -180,11 +190,18 @@ func describeActivity(out io.Writer, a local.Activity) {
 		fmt.Fprintf(w, "delivery stream  %s\n", d.Name)
 		fmt.Fprintln(w, "  ACCEPTED\tBUFFERED\tBYTES\tAGE\tDELIVERED\tDROPPED\tFAILED\tOBJECTS\tERRORS\t")
 		fmt.Fprintf(w, "  %d\t%d\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t\n",
-			d.Accepted, d.Buffered, d.Bytes, lag(d.Lag), d.Delivered, d.Dropped, d.Failed, d.Objects, d.Errors)
+			d.Accepted, d.Buffered, d.Bytes, age(d.Lag), d.Delivered, d.Dropped, d.Failed, d.Objects, d.Errors)
 		if d.LastError != "" {
 			fmt.Fprintf(w, "  the last error: %s\n", d.LastError)
 		}
 		w.Flush()
+	}
+	if len(a.Limited) > 0 {
+		fmt.Fprintln(w, "limits of shards")
+		fmt.Fprintln(w, "  STREAM\tSHARD\tRECORDS\tBYTES\tTHROTTLED\tREADS\tTHROTTLED READS\t")
+		for _, s := range a.Limited {
+			fmt.Fprintf(w, "  %s\t%s\t%d\t%d\t%d\t%d\t%d\t\n", s.Stream, s.Shard, s.Records, s.Bytes, s.Throttled, s.Reads, s.ThrottledReads)
+		}
 	}
 }
 
@@ -200,7 +217,7 @@ func shortened(sequence string) string {
 	return sequence
 }
 
-func lag(seconds float64) string {
+func age(seconds float64) string {
 	return time.Duration(seconds * float64(time.Second)).Round(100 * time.Millisecond).String()
 }
 
@@ -222,6 +239,9 @@ func describeState(w io.Writer, s local.State) {
 	}
 	fmt.Fprintf(w, "since     %s (%s)\n", s.Started.Local().Format(time.DateTime), time.Since(s.Started).Round(time.Second))
 	fmt.Fprintf(w, "process   %d\n", s.PID)
+	if s.Limits != "" {
+		fmt.Fprintf(w, "limits    %s\n", s.Limits)
+	}
 	if s.Ready() {
 		fmt.Fprintln(w, "outputs")
 		writeOutputs(w, s.Outputs)
@@ -247,6 +267,16 @@ func checkPort(port int) error {
 		return fmt.Errorf("--port %d: must be 1 to 65535, or 0 for a free one", port)
 	}
 	return nil
+}
+
+// profileHelp says what the flag --profile takes.
+var profileHelp = `With --profile the streams' shards take no more than this, and turn away the rest
+as Kinesis does, so that retries and hot shards can be seen:
+
+  ` + strings.ReplaceAll(throttle.Grammar, "\n", "\n  ")
+
+func profileFlag(cmd *cobra.Command, profiles *[]string) {
+	cmd.Flags().StringArrayVar(profiles, "profile", nil, "limits of a shard, as a list with commas or once for each (default: none)")
 }
 
 func dirFlag(cmd *cobra.Command, dir *string) {

@@ -7,17 +7,19 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/local"
+	"github.com/millrace/millrace/local/throttle"
 )
 
 func TestUpSaysWhatDiffersAndHowToPointAClientAtIt(t *testing.T) {
 	var out bytes.Buffer
 	describeMachine(&out, &local.Machine{
 		Endpoint: "http://127.0.0.1:4566",
+		Limits:   throttle.AWS,
 		Profile:  []string{"No fan-out: the emulator refuses it."},
 		Outputs:  map[string]string{local.OutputStream: "telemetry", local.OutputArchive: "bucket"},
 	})
 	for _, want := range []string{
-		"runs at http://127.0.0.1:4566",
+		"runs at http://127.0.0.1:4566\nIts shards turn away what is beyond shard=aws\n",
 		"  - No fan-out: the emulator refuses it.",
 		"  ArchiveBucket  bucket\n  StreamName     telemetry\n",
 		"  export AWS_ENDPOINT_URL=http://127.0.0.1:4566\n",
@@ -37,10 +39,10 @@ func TestStatusTellsStartingFromRunning(t *testing.T) {
 	if !strings.Contains(out.String(), "starting") || strings.Contains(out.String(), "endpoint") {
 		t.Errorf("before there is an endpoint, the status is\n%s", out.String())
 	}
-	state.Endpoint, state.Outputs = "http://127.0.0.1:4566", map[string]string{local.OutputStream: "telemetry"}
+	state.Endpoint, state.Limits, state.Outputs = "http://127.0.0.1:4566", "shard=5r/s", map[string]string{local.OutputStream: "telemetry"}
 	out.Reset()
 	describeState(&out, state)
-	for _, want := range []string{"running", "http://127.0.0.1:4566", "(1m0s)", "process   7", "telemetry"} {
+	for _, want := range []string{"running", "http://127.0.0.1:4566", "(1m0s)", "process   7", "limits    shard=5r/s", "telemetry"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the status is\n%swithout %q", out.String(), want)
 		}
@@ -51,7 +53,7 @@ func TestStatusShowsEachShardAndDeliveryStream(t *testing.T) {
 	var out bytes.Buffer
 	describeActivity(&out, local.Activity{
 		Consumers: []local.Consumer{{Function: "standings", Shards: []local.Shard{
-			{Shard: "shard-0", Position: "49590338271490256608559692538361571095921575989136588898", LagSeconds: 1.26, Waiting: 3, Records: 1000, Batches: 12, Errors: 2, Failed: 40, OnFailure: 5},
+			{Shard: "shard-0", Position: "49590338271490256608559692538361571095921575989136588898", IteratorAgeSeconds: 1.26, Waiting: 3, Records: 1000, Batches: 12, Errors: 2, Failed: 40, OnFailure: 5},
 			{Shard: "shard-1", Closed: true, Dropped: 7},
 		}}},
 		Deliveries: []local.Delivery{{Name: "archive", Accepted: 100, Buffered: 60, Bytes: 9000, Delivered: 30, Failed: 10, Errors: 1, LastError: "transform: no"}},

@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -47,7 +51,7 @@ func (p *Program) race() *cobra.Command {
 		Short: "Send simulated races to the stream",
 		Long: `race simulates races and sends their telemetry to the stream: in batches, with
 retries of what the stream didn't take. It ends with how many records the stream
-acknowledged, also when Ctrl-C ends it.
+acknowledged, also when Ctrl-C ends it, and with the shards if any of them throttled.
 
 The same seed gives the same records. Each seed has its own races, named after
 it, so that the standings of two runs don't mix; see --name.
@@ -147,8 +151,8 @@ func (p *Program) runRace(ctx context.Context, f raceFlags) error {
 
 // send runs the race and reports what came of it, however it ends.
 func (p *Program) send(ctx context.Context, f raceFlags, sim *simulator.Simulator, api producer.API, to target) error {
-	counted := &countingAPI{api: api}
-	show := newMeter(p.Stderr, f)
+	counted := &countingAPI{api: api, shards: map[string]*shardCounts{}}
+	show := newMeter(p.Stderr, f, counted)
 	options := producer.Options{Rate: f.rate, Acknowledged: func(records []producer.Record) { show.add(len(records)) }}
 	sender, err := producer.New(counted, to.name, options)
 	if err != nil {
@@ -163,6 +167,7 @@ func (p *Program) send(ctx context.Context, f raceFlags, sim *simulator.Simulato
 	acknowledged := sender.Acknowledged()
 	fmt.Fprintf(p.Stdout, "%d records acknowledged in %.1f s: %.0f per second, %d sent again\n",
 		acknowledged, took.Seconds(), float64(acknowledged)/max(took.Seconds(), 1e-3), counted.again)
+	counted.describe(p.Stdout)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -190,20 +195,66 @@ func (f *raceFlags) feed(ctx context.Context, sim *simulator.Simulator, to *prod
 }
 
 // countingAPI counts the records that are sent again: those that the call
-// before left over. The producer keeps them at the front of its batch.
+// before left over. The producer keeps them at the front of its batch. Per shard it
+// counts what was taken and what was turned away.
 type countingAPI struct {
-	api   producer.API
-	left  int
-	again int
+	api       producer.API
+	left      int
+	again     int
+	throttled int
+	shards    map[string]*shardCounts
 }
+
+type shardCounts struct{ taken, throttled int }
 
 func (c *countingAPI) PutRecords(ctx context.Context, in *kinesis.PutRecordsInput, o ...func(*kinesis.Options)) (*kinesis.PutRecordsOutput, error) {
 	c.again += c.left
 	out, err := c.api.PutRecords(ctx, in, o...)
 	if c.left = len(in.Records); err == nil {
 		c.left = int(aws.ToInt32(out.FailedRecordCount))
+		for _, result := range out.Records {
+			c.count(result)
+		}
 	}
 	return out, err
+}
+
+func (c *countingAPI) count(result types.PutRecordsResultEntry) {
+	code := aws.ToString(result.ErrorCode)
+	if code != "" && code != throttledCode {
+		return
+	}
+	id := aws.ToString(result.ShardId)
+	if code != "" {
+		// Which shard it was is in the message only.
+		_, after, _ := strings.Cut(aws.ToString(result.ErrorMessage), " shard ")
+		if id, _, _ = strings.Cut(after, " "); id == "" {
+			id = "of an unnamed shard"
+		}
+	}
+	counts := c.shards[id]
+	if counts == nil {
+		counts = &shardCounts{}
+		c.shards[id] = counts
+	}
+	if code == "" {
+		counts.taken++
+	} else {
+		counts.throttled++
+		c.throttled++
+	}
+}
+
+const throttledCode = "ProvisionedThroughputExceededException"
+
+// describe shows the hot shards, if any shard turned records away.
+func (c *countingAPI) describe(w io.Writer) {
+	if c.throttled == 0 {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.shards)) {
+		fmt.Fprintf(w, "  %s  %7d acknowledged  %7d times throttled\n", id, c.shards[id].taken, c.shards[id].throttled)
+	}
 }
 
 // meter shows the progress: a bar on a terminal, a line now and then elsewhere.
@@ -214,11 +265,12 @@ type meter struct {
 	sent  int
 	last  time.Time
 	begun time.Time
+	calls *countingAPI
 }
 
-func newMeter(out io.Writer, f raceFlags) *meter {
+func newMeter(out io.Writer, f raceFlags, calls *countingAPI) *meter {
 	now := time.Now()
-	m := &meter{out: out, total: f.records, last: now, begun: now}
+	m := &meter{out: out, total: f.records, last: now, begun: now, calls: calls}
 	if isTerminal(out) {
 		size := f.records
 		if size == 0 {
@@ -240,13 +292,18 @@ func newMeter(out io.Writer, f raceFlags) *meter {
 
 func (m *meter) add(n int) {
 	m.sent += n
+	throttled := ""
+	if m.calls.throttled > 0 {
+		throttled = fmt.Sprintf(", %d times throttled", m.calls.throttled)
+	}
 	if m.bar != nil {
+		m.bar.Describe("sending" + throttled)
 		_ = m.bar.Add(n) // it fails beyond its size only
 		return
 	}
 	if time.Since(m.last) >= reportEvery {
 		m.last = time.Now()
-		fmt.Fprintf(m.out, "  %3.0f s  %d records acknowledged\n", time.Since(m.begun).Seconds(), m.sent)
+		fmt.Fprintf(m.out, "  %3.0f s  %d records acknowledged%s\n", time.Since(m.begun).Seconds(), m.sent, throttled)
 	}
 }
 

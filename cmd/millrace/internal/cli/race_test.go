@@ -51,6 +51,48 @@ func TestARaceReportsWhatWasAcknowledged(t *testing.T) {
 	}
 }
 
+func TestARaceShowsWhichShardIsHot(t *testing.T) {
+	hot, cold, busy := "shardId-000000000001", "shardId-000000000000", 5
+	stream := putRecords(func(in *kinesis.PutRecordsInput) (*kinesis.PutRecordsOutput, error) {
+		out := &kinesis.PutRecordsOutput{FailedRecordCount: aws.Int32(0)}
+		for _, entry := range in.Records {
+			switch record, err := race.Parse(entry.Data); {
+			case err != nil:
+				return nil, err
+			case record.Race != "seed7.race-01":
+				out.Records = append(out.Records, types.PutRecordsResultEntry{ShardId: &cold})
+			case busy > 0:
+				busy--
+				*out.FailedRecordCount++
+				out.Records = append(out.Records, types.PutRecordsResultEntry{
+					ErrorCode:    aws.String("ProvisionedThroughputExceededException"),
+					ErrorMessage: aws.String("Rate exceeded for shard " + hot + " in stream s under account 111122223333."),
+				})
+			default:
+				out.Records = append(out.Records, types.PutRecordsResultEntry{ShardId: &hot})
+			}
+		}
+		return out, nil
+	})
+	var stdout bytes.Buffer
+	p := Program{Stdout: &stdout, Stderr: &bytes.Buffer{}}
+	f, sim := newRace(t, raceFlags{racers: 4, races: 2, records: 40, seed: 7, seconds: 10})
+	if err := p.send(t.Context(), f, sim, stream, target{name: "s"}); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(strings.Fields(stdout.String()), " ")
+	if want := cold + " 20 acknowledged 0 times throttled " + hot + " 20 acknowledged 5 times throttled"; !strings.HasSuffix(got, want) {
+		t.Errorf("the report is\n%swant\n%s", stdout.String(), want)
+	}
+}
+
+// putRecords is a stream that answers as the function does.
+type putRecords func(*kinesis.PutRecordsInput) (*kinesis.PutRecordsOutput, error)
+
+func (f putRecords) PutRecords(_ context.Context, in *kinesis.PutRecordsInput, _ ...func(*kinesis.Options)) (*kinesis.PutRecordsOutput, error) {
+	return f(in)
+}
+
 func TestTheSameSeedGivesTheSameRecords(t *testing.T) {
 	var runs [2]fakeStream
 	for i := range runs {
