@@ -213,6 +213,20 @@ func TestAConditionThatFailsWithoutAMarkIsAnErrorNotAnEndlessLoop(t *testing.T) 
 	}
 }
 
+// stubborn refuses everything, with a mark that is no reason to.
+type stubborn struct{ *dynamo.DB }
+
+func (stubborn) UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
+	return nil, &types.ConditionalCheckFailedException{Item: dynamo.Item{"hwm:shardId-0": &types.AttributeValueMemberS{Value: "0014"}}}
+}
+
+func TestAConditionThatFailsForNoReasonIsAnErrorNotAnEndlessLoop(t *testing.T) {
+	a := &idempotent.Aggregate{Client: stubborn{}, Table: "totals"}
+	if _, err := a.Apply(t.Context(), key("x"), at(5), counting(at(5))); err == nil || !strings.Contains(err.Error(), "below the first record") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAnAggregateWaitsForATransactionOnItsItem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDB("totals")
