@@ -1,9 +1,11 @@
 package conformance
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -17,10 +19,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	"pgregory.net/rapid"
 
 	"github.com/millrace/millrace/lambdas/kit/idempotent"
+	"github.com/millrace/millrace/lambdas/kit/sink"
 	"github.com/millrace/millrace/tests/dynamo"
 )
 
@@ -614,5 +618,73 @@ func TestThePricesAreAsDocumented(t *testing.T) {
 				t.Errorf("it costs %v write units, want %v", m.units, test.units)
 			}
 		})
+	}
+}
+
+// kit/sink on the emulator's DynamoDB and S3.
+func TestSinksReplaceWhatTheyWroteBefore(t *testing.T) {
+	client, table := newItems(t)
+	items := sink.Table{Client: client, Table: table, Key: []string{"id"}}
+	for _, version := range []int{1, 2} {
+		var requests []types.WriteRequest
+		for i := range 120 {
+			put := id(fmt.Sprint(i % 60))
+			put["version"] = n(version*1000 + i)
+			requests = append(requests, sink.Put(put))
+		}
+		requests = append(requests, sink.Delete(id("0")))
+		if err := items.Write(t.Context(), requests); err != nil {
+			t.Fatal(err)
+		}
+		if err := items.Transact(t.Context(), requests[100:]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 60 {
+		held := item(t, client, table, fmt.Sprint(i))
+		if i == 0 && held != nil || i > 0 && intOf(held["version"]) != 2060+i {
+			t.Errorf("item %d is %s", i, dynamo.Text(held))
+		}
+	}
+
+	bucket := name("objects")
+	store := s3.NewFromConfig(config, func(o *s3.Options) { o.UsePathStyle = true })
+	if _, err := store.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
+		t.Fatal(err)
+	}
+	objects := sink.Objects{Client: store, Bucket: bucket, Layout: sink.NoLayout}
+	var batch []sink.Record
+	for i, at := range positions {
+		batch = append(batch, sink.Record{Sequence: at.Sequence, Data: fmt.Append(nil, "record ", i)})
+	}
+	for _, span := range [][2]int{{0, records}, {0, records}, {0, 30}, {30, records}} { // again, then in halves
+		if _, err := objects.Write(t.Context(), "shardId-000000000000", batch[span[0]:span[1]]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := store.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, o := range list.Contents {
+		keys = append(keys, *o.Key)
+	}
+	parts, err := sink.Cover(keys)
+	if len(keys) != 3 || len(parts) != 1 || err != nil {
+		t.Fatalf("%d objects, of which to read %v (%v)", len(keys), parts, err)
+	}
+	out, err := store.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &parts[0].Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Body.Close()
+	z, err := gzip.NewReader(out.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if lines := strings.Split(string(text), "\n"); err != nil || len(lines) != records+1 || lines[records-1] != fmt.Sprint("record ", records-1) {
+		t.Errorf("the object has %d lines (%v)", len(lines), err)
 	}
 }

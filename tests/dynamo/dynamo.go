@@ -36,7 +36,7 @@ type Fault struct {
 // DB is an account's tables. It is safe for concurrent use.
 type DB struct {
 	// Fault, if set, is asked before each call, by its name ("UpdateItem"). It must
-	// not call the DB.
+	// not call the DB, but for Len.
 	Fault func(call string) Fault
 
 	mu     sync.Mutex
@@ -68,6 +68,9 @@ func (db *DB) Items(name string) []Item {
 	}
 	return items
 }
+
+// Len is how many items a table has. It is for Fault.
+func (db *DB) Len(name string) int { return len(db.tables[name].items) }
 
 // Calls is how often an operation was called.
 func (db *DB) Calls(operation string) int {

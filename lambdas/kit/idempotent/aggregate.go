@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/millrace/millrace/lambdas/kit/internal/transact"
 )
 
 // AggregateAPI is what an Aggregate needs of a DynamoDB client. GetItem is only for
@@ -87,7 +89,7 @@ func (a *Aggregate) Apply(ctx context.Context, key map[string]types.AttributeVal
 			if from, err = above(marks, from, failed.Item, name); err != nil {
 				return 0, err
 			}
-		case isConflict(err) && attempts < maxAttempts && conflicts.Wait(ctx, attempts) == nil:
+		case transact.IsConflict(err) && attempts < transact.Attempts && transact.Conflicts.Wait(ctx, attempts) == nil:
 			attempts++ // with a transaction on the same item
 		default:
 			return 0, fmt.Errorf("idempotent: update an item of %s: %w", a.Table, err)

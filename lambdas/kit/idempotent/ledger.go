@@ -151,7 +151,7 @@ func (l *Ledger) Transact(ctx context.Context, id string, payload []byte, writes
 	}
 	claim := l.claim(id, payload, time.Time{})
 	claim.Item["status"] = text(completed)
-	held, err := transact(ctx, l.Client, types.TransactWriteItem{Put: claim}, writes)
+	held, err := write(ctx, l.Client, types.TransactWriteItem{Put: claim}, writes)
 	if err != nil || held == nil {
 		return err == nil, err
 	}

@@ -10,14 +10,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/smithy-go"
 
-	"github.com/millrace/millrace/lambdas/kit/internal/backoff"
+	"github.com/millrace/millrace/lambdas/kit/internal/transact"
 )
 
 // MaxWrites is how many writes a transaction can hold beside the one of its own: AWS
 // takes 100 in all, of 4 MB together.
-const MaxWrites = 99
+const MaxWrites = transact.MaxWrites - 1
 
 // TransactWriteItemsAPI is what a Transaction needs of a DynamoDB client.
 type TransactWriteItemsAPI interface {
@@ -82,7 +81,7 @@ func (t *Transaction) Apply(ctx context.Context, at []Position, writes func(from
 			to = from + (to-from)/2
 			continue
 		}
-		held, err := transact(ctx, t.Client, types.TransactWriteItem{Update: t.mark(at[0].Shard, marks[from], marks[to-1])}, all)
+		held, err := write(ctx, t.Client, types.TransactWriteItem{Update: t.mark(at[0].Shard, marks[from], marks[to-1])}, all)
 		switch {
 		case err != nil:
 			return applied, err
@@ -119,86 +118,28 @@ func (t *Transaction) mark(shard, first, last string) *types.Update {
 	return u
 }
 
-// conflicts are over when another transaction is, which takes milliseconds.
-var conflicts = backoff.Backoff{Base: 20 * time.Millisecond, Max: time.Second}
-
-// maxAttempts for a call that conflicts with another one, or is throttled.
-const maxAttempts = 10
-
-// transact makes a transaction of own and others. If the condition of own fails, held
-// is the item that it failed on. Conflicts and throttling are tried again.
-func transact(ctx context.Context, client TransactWriteItemsAPI, own types.TransactWriteItem, others []types.TransactWriteItem) (held map[string]types.AttributeValue, err error) {
-	in := &dynamodb.TransactWriteItemsInput{TransactItems: append([]types.TransactWriteItem{own}, others...)}
-	for attempts := 1; ; attempts++ {
-		_, err := client.TransactWriteItems(ctx, in)
-		if err == nil {
-			return nil, nil
-		}
-		var canceled *types.TransactionCanceledException
-		if errors.As(err, &canceled) && len(canceled.CancellationReasons) > 0 {
-			if reason := canceled.CancellationReasons[0]; aws.ToString(reason.Code) == "ConditionalCheckFailed" {
-				if reason.Item == nil {
-					reason.Item = map[string]types.AttributeValue{} // told from success
-				}
-				return reason.Item, nil
+// write makes a transaction of own and others. If the condition of own fails, held is
+// the item that it failed on.
+func write(ctx context.Context, client TransactWriteItemsAPI, own types.TransactWriteItem, others []types.TransactWriteItem) (held map[string]types.AttributeValue, err error) {
+	err = transact.Write(ctx, client, append([]types.TransactWriteItem{own}, others...))
+	if err == nil {
+		return nil, nil
+	}
+	var canceled *types.TransactionCanceledException
+	if errors.As(err, &canceled) && len(canceled.CancellationReasons) > 0 {
+		if reason := canceled.CancellationReasons[0]; aws.ToString(reason.Code) == "ConditionalCheckFailed" {
+			if reason.Item == nil {
+				return map[string]types.AttributeValue{}, nil // not success
 			}
-		}
-		if !passes(err) || attempts == maxAttempts {
-			return nil, fmt.Errorf("idempotent: transaction of %d writes: %w", len(in.TransactItems), reasoned(err))
-		}
-		if waitErr := conflicts.Wait(ctx, attempts); waitErr != nil {
-			return nil, fmt.Errorf("idempotent: transaction of %d writes: %w", len(in.TransactItems), errors.Join(waitErr, reasoned(err)))
+			return reason.Item, nil
 		}
 	}
-}
-
-// passes tells a canceled transaction that may go through next time. Other errors the
-// SDK has tried again already.
-func passes(err error) bool {
-	var canceled *types.TransactionCanceledException
-	if !errors.As(err, &canceled) {
-		return isConflict(err)
-	}
-	passing := false
-	for _, reason := range canceled.CancellationReasons {
-		switch aws.ToString(reason.Code) {
-		case "", "None":
-		case "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded":
-			passing = true
-		default:
-			return false
+	return nil, fmt.Errorf("idempotent: transaction of %d writes: %w", 1+len(others), transact.Reasons(err, func(i int) string {
+		if i == 0 {
+			return "the mark"
 		}
-	}
-	return passing
-}
-
-func isConflict(err error) bool {
-	var api smithy.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
-	return api.ErrorCode() == "TransactionConflictException" || api.ErrorCode() == "TransactionInProgressException"
-}
-
-// reasoned adds to a cancellation which writes it was about: the text of the exception
-// counts the write of our own.
-func reasoned(err error) error {
-	var canceled *types.TransactionCanceledException
-	if !errors.As(err, &canceled) {
-		return err
-	}
-	all := []error{err}
-	for i, reason := range canceled.CancellationReasons {
-		code := aws.ToString(reason.Code)
-		switch {
-		case code == "" || code == "None":
-		case i == 0:
-			all = append(all, fmt.Errorf("the mark: %s: %s", code, aws.ToString(reason.Message)))
-		default:
-			all = append(all, fmt.Errorf("write %d: %s: %s", i-1, code, aws.ToString(reason.Message)))
-		}
-	}
-	return errors.Join(all...)
+		return fmt.Sprint("write ", i-1)
+	}))
 }
 
 func keyOf(key func(string) map[string]types.AttributeValue, name, id string) map[string]types.AttributeValue {
