@@ -388,6 +388,74 @@ func TestOrderedCallsHaveOneRecordOfAKey(t *testing.T) {
 	equal(t, "waits", []time.Duration{100 * time.Millisecond}, c.slept) // only after what failed
 }
 
+func TestAnOrderedProducerWaitsForWhatFailedBeforeItTakesMore(t *testing.T) {
+	s := &stream{fail: func(call, entry int) string {
+		if call == 1 && entry == 0 {
+			return "ProvisionedThroughputExceededException"
+		}
+		return ""
+	}}
+	c := &clock{}
+	p := newProducer(t, s, c.options(producer.Options{Ordered: true, BatchRecords: 3}))
+	for _, key := range []string{"a", "b", "c", "d"} {
+		if err := p.Add(t.Context(), producer.Record{PartitionKey: key, Data: []byte(key)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "taken", []string{"b", "c", "a"}, s.taken)
+	equal(t, "waits", []time.Duration{100 * time.Millisecond}, c.slept)
+}
+
+func TestACallThatGoesThroughBeginsTheAttemptsAnew(t *testing.T) {
+	s := &stream{err: func(call int) error {
+		if call%2 == 1 {
+			return &types.ProvisionedThroughputExceededException{}
+		}
+		return nil
+	}}
+	c := &clock{}
+	mustFlush(t, newProducer(t, s, c.options(producer.Options{Ordered: true, Attempts: 2})), 4) // all of one key
+	ms := time.Millisecond
+	equal(t, "waits", []time.Duration{100 * ms, 100 * ms, 100 * ms, 100 * ms}, c.slept)
+	equal(t, "taken", []string{"0", "1", "2", "3"}, s.taken)
+}
+
+// answers is a stream that answers what it is told.
+type answers []*kinesis.PutRecordsOutput
+
+func (a *answers) PutRecords(context.Context, *kinesis.PutRecordsInput, ...func(*kinesis.Options)) (*kinesis.PutRecordsOutput, error) {
+	next := (*a)[0]
+	*a = (*a)[1:]
+	return next, nil
+}
+
+func result(shard, sequence string) *kinesis.PutRecordsOutput {
+	return &kinesis.PutRecordsOutput{Records: []types.PutRecordsResultEntry{{ShardId: &shard, SequenceNumber: &sequence}}}
+}
+
+func TestNumbersOfAnotherShardAreNoInversion(t *testing.T) {
+	a := &answers{result("shardId-0", "9"), result("shardId-1", "5"), result("shardId-1", "10"), result("shardId-1", "9")}
+	p, err := producer.New(a, "telemetry", producer.Options{Ordered: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustFlush(t, p, 4)
+	if got := p.Stats().Inverted; got != 1 {
+		t.Errorf("%d are inverted, want the last one", got)
+	}
+}
+
+func TestAnAnswerThatDoesntFitAcknowledgesNothing(t *testing.T) {
+	p, err := producer.New(&answers{result("shardId-0", "9")}, "telemetry", producer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(add(t, p, 2), p.Flush(t.Context()))
+	if unsent := (*producer.UnsentError)(nil); !errors.As(err, &unsent) || unsent.Records != 2 || !strings.Contains(err.Error(), "answered 1 entries for 2 records") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestStatsCountWhatHappened(t *testing.T) {
 	s := &stream{
 		err: func(call int) error {
