@@ -72,9 +72,9 @@ type Options struct {
 	// then holds at most one second's worth.
 	Rate float64
 	// Ordered keeps the order of a partition key's records: none is sent before the
-	// one before it was acknowledged, so a call holds one of each key at most. A key
-	// then gets as many records through as there are calls, some tens a second, which
-	// Aggregate multiplies. By default the failed records of a call are sent again
+	// one before it was acknowledged, so a call holds one of each key at most, and a
+	// key gets one record through in the time that a call takes; with Aggregate, as
+	// many as go into one. By default the failed records of a call are sent again
 	// behind later ones.
 	//
 	// The first time that the stream takes each record is in order. A record whose
