@@ -332,7 +332,9 @@ var withoutResources = map[string]string{
 	"xray:PutTelemetryRecords": "X-Ray has no resource that telemetry is put to",
 
 	"ec2:DescribeNetworkInterfaces": "EC2 describes all or none",
+	"ec2:DescribeSecurityGroups":    "EC2 describes all or none",
 	"ec2:DescribeSubnets":           "EC2 describes all or none",
+	"ec2:DescribeVpcs":              "EC2 describes all or none",
 }
 
 // byCondition are actions that may be allowed on "*" where a condition names what
