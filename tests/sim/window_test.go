@@ -37,6 +37,8 @@ func (s *windows) Setup(w *sim.World) {
 	s.gather = w.Add(&sim.Function{Name: "gather", Settings: settings, Start: func(c *sim.Client) sim.Handler {
 		return func(ctx context.Context, e *sim.Event) (any, error) { return gather(ctx, c, e) }
 	}})
+	// Another one reads the same stream, at its own pace and with its own failures.
+	w.Add(&sim.Function{Name: "bystander", Settings: w.Settings(esm.Kinesis), Start: idle})
 }
 
 func (s *windows) Record(i int, r *rand.Rand) (string, []byte) {
