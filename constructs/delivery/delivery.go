@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskinesisfirehose"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
@@ -31,7 +32,8 @@ import (
 	"github.com/millrace/millrace/constructs/watch"
 )
 
-// Destination is where records are delivered to: an [S3].
+// Destination is where records are delivered to: an [S3], [OpenSearch],
+// [OpenSearchServerless], [Splunk], [HTTPEndpoint], [Iceberg] or [Snowflake].
 type Destination interface {
 	// validate notes what is wrong with it, in a delivery with these props.
 	validate(props Props, c *spec.Check)
@@ -66,12 +68,14 @@ func (t *Transform) function() gofunc.Props {
 	return p
 }
 
-// Props of [New]. To is required, and one of Source and DirectPut.
+// Props of [New]. To is required, and one of Source, DirectPut and MSK.
 type Props struct {
 	// Source that is delivered.
 	Source Source
 	// DirectPut takes the records of producers, instead of a Source.
 	DirectPut *DirectPut
+	// MSK is a topic that is delivered, instead of a Source.
+	MSK *MSK
 	// To is the destination.
 	To Destination
 	// Transform that records pass; none by default.
@@ -92,7 +96,10 @@ type Delivery struct {
 	transform *gofunc.Function
 	bucket    awss3.IBucket
 	grants    []awsiam.Grant
+	before    []awscdk.CfnResource // what has to be there first, besides
 	resource  awskinesisfirehose.CfnDeliveryStream
+
+	connections awsec2.Connections
 }
 
 // New defines a delivery. It panics with a [*spec.Invalid] when a setting is invalid.
@@ -128,6 +135,9 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 		// Firehose tries its role when it is created: a first deployment would race IAM.
 		grant.ApplyBefore(d.resource)
 	}
+	for _, first := range d.before {
+		d.resource.AddResourceDependency(first, nil)
+	}
 	return d
 }
 
@@ -135,7 +145,7 @@ func validate(props Props) *spec.Check {
 	c := spec.At("")
 	props.checkSource(c)
 	if valid.Missing(props.To) {
-		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{}")
+		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{} or another destination")
 	} else {
 		props.To.validate(props, c)
 	}

@@ -38,13 +38,21 @@ type DirectPut struct {
 }
 
 func (p Props) checkSource(c *spec.Check) {
+	if p.MSK != nil {
+		p.MSK.check(c)
+	}
 	switch {
+	case p.MSK != nil && p.DirectPut != nil:
+		c.Add("MSK", "set beside DirectPut", "a delivery has one source, and one that reads a topic has no encryption of its own, as the cluster's holds", "leave one of them out")
+	case p.MSK != nil && !valid.Missing(p.Source):
+		c.Add("MSK", "set beside Source", "a delivery has one source", "leave one of them out")
+	case p.MSK != nil:
 	case p.DirectPut != nil && !valid.Missing(p.Source):
 		c.Add("DirectPut", "set beside Source", "a delivery has one source; one that reads a Kinesis stream takes no records of producers and no encryption of its own, as the stream's holds",
 			"leave DirectPut out, and encrypt the stream; or leave Source out")
 	case p.DirectPut != nil:
 	case valid.Missing(p.Source):
-		c.Add("Source", nil, "a delivery reads a stream", "set it to a *stream.Stream, or set DirectPut")
+		c.Add("Source", nil, "a delivery reads a stream", "set it to a *stream.Stream, or set DirectPut or MSK")
 	case p.Source.Kind() != spec.Kinesis:
 		c.Add("Source", string(p.Source.Kind()), "Firehose reads Kinesis streams only", "set it to a *stream.Stream")
 	}
@@ -52,6 +60,10 @@ func (p Props) checkSource(c *spec.Check) {
 
 // attachSource puts the source into cfn.
 func (d *Delivery) attachSource(cfn *awskinesisfirehose.CfnDeliveryStreamProps) {
+	if d.props.MSK != nil {
+		d.props.MSK.attach(d, cfn)
+		return
+	}
 	if put := d.props.DirectPut; put != nil {
 		encryption := &awskinesisfirehose.CfnDeliveryStream_DeliveryStreamEncryptionConfigurationInputProperty{KeyType: jsii.String("AWS_OWNED_CMK")}
 		if put.Key != nil {
@@ -69,7 +81,10 @@ func (d *Delivery) attachSource(cfn *awskinesisfirehose.CfnDeliveryStreamProps) 
 
 // acceptSource records what checkers say of the source.
 func (d *Delivery) acceptSource() {
-	if d.props.DirectPut == nil {
+	if d.props.MSK != nil {
+		accept.On(d.resource, accept.Because("The source is a topic of Amazon MSK, which is encrypted itself; Firehose has no encryption of its own then.",
+			"AwsSolutions-KDF1"))
+	} else if d.props.DirectPut == nil {
 		accept.On(d.resource, accept.Because("The source is a Kinesis stream, which is encrypted itself; Firehose refuses encryption of its own then.",
 			"AwsSolutions-KDF1"))
 	}
@@ -82,8 +97,11 @@ func (d *Delivery) GrantPut(grantee awsiam.IGrantable) awsiam.Grant {
 
 // sourceSignals tell how the delivery keeps up with its source, or its producers.
 func (d *Delivery) sourceSignals() []watch.Signal {
+	if d.props.MSK != nil {
+		return d.props.MSK.signals(d)
+	}
 	if d.props.DirectPut != nil {
-		return []watch.Signal{{
+		return []watch.Signal{d.quota(), {
 			Owner: d.construct, Name: "PutThrottled", Graph: "Records turned away", Metric: d.metric("ThrottledRecords", "Sum"), Runbook: "delivery-put-throttled",
 			From: "a delivery stream below its quota turns none away", Why: "Producers put more than the delivery stream's quota of records, calls or bytes a second.",
 			Do:      "Put batches, and retry what was turned away; ask for a higher quota, or put a Kinesis stream in front.",
@@ -99,4 +117,23 @@ func (d *Delivery) sourceSignals() []watch.Signal {
 		Do:      "Give the other consumers enhanced fan-out, or remove one.",
 		Periods: 15, Breaching: 10, Missing: watch.NotBreaching, Severity: watch.Warning,
 	})
+}
+
+// quota is how near producers are to the delivery stream's quota, of bytes, records
+// or calls a second, whichever is nearest.
+func (d *Delivery) quota() watch.Signal {
+	used := watch.Metric{Label: "Share of the quota (%)", Period: 5 * time.Minute, Expression: "100 * MAX([m0/300/m1, m2/300/m3, m4/300/m5])"}
+	for _, of := range [][2]string{{"IncomingBytes", "BytesPerSecondLimit"}, {"IncomingRecords", "RecordsPerSecondLimit"}, {"IncomingPutRequests", "PutRequestsPerSecondLimit"}} {
+		put, limit := d.metric(of[0], "Sum"), d.metric(of[1], "Minimum")
+		put.Period, limit.Period = used.Period, used.Period
+		used.Using = append(used.Using, put, limit)
+	}
+	return watch.Signal{
+		Owner: d.construct, Name: "Quota", Graph: "Quota in use (%)", Metric: used, Runbook: "delivery-quota",
+		Threshold: 75, From: "three quarters of the delivery stream's own limits",
+		Why: "Above its quota of bytes, records or calls a second, a delivery stream turns records away.",
+		Do:  "Ask for a higher quota before it is reached; put batches, if it is the calls.",
+		// Two of three: producers' bursts of five minutes are no trend.
+		Periods: 3, Breaching: 2, Missing: watch.NotBreaching, Severity: watch.Warning,
+	}
 }

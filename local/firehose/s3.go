@@ -187,6 +187,8 @@ type failure struct {
 	dataID        string
 	index, docID  string
 	docType       string
+	osIndex       string
+	osDocID       string
 }
 
 // document is a failed record as Firehose writes it: the fields' names, their
@@ -207,6 +209,8 @@ type document struct {
 	ESDocumentID           string `json:"esDocumentId,omitempty"`
 	ESIndexName            string `json:"esIndexName,omitempty"`
 	ESTypeName             string `json:"esTypeName,omitempty"`
+	OSDocumentID           string `json:"osDocumentId,omitempty"`
+	OSIndexName            string `json:"osIndexName,omitempty"`
 }
 
 // fail buffers a record's error document.
@@ -227,6 +231,8 @@ func (s *Stream) fail(r *record, f failure, now time.Time) {
 		ESDocumentID:           f.docID,
 		ESIndexName:            f.index,
 		ESTypeName:             f.docType,
+		OSDocumentID:           f.osDocID,
+		OSIndexName:            f.osIndex,
 	}
 	if f.dataID != "" {
 		doc.SubsequenceNumber = new(int64)
