@@ -396,8 +396,8 @@ func TestAWindowsLastInvocationIsGivenUp(t *testing.T) {
 	}
 }
 
-// The simulation found it: what had arrived in the window and wasn't read yet made
-// another window of the same time, whose result took the place of the first one's.
+// Else what had arrived in the window and wasn't read yet makes another window of the
+// same time, whose result takes the place of the first one's.
 func TestAWindowStaysOpenWhileItsShardCantBeRead(t *testing.T) {
 	s := NewShard(settings(func(s *Settings) { s.Tumbling = time.Minute }), "shardId-0")
 	s.Offer(start, records("a"))
@@ -405,6 +405,7 @@ func TestAWindowStaysOpenWhileItsShardCantBeRead(t *testing.T) {
 	s.Invoked(start, task, Outcome{Payload: []byte(`{"state":{}}`)})
 	s.CaughtUp(start.Add(30 * time.Second))
 	later := start.Add(time.Hour)
+	// Nor is it due in the past, which would have the poller spin.
 	if task, at := s.Next(later, false); task != nil || !at.IsZero() {
 		t.Fatalf("a window that the reader isn't through with got %+v, or is due at %v", task, at)
 	}

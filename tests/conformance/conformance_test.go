@@ -1,5 +1,6 @@
 // Package conformance runs the suite of event sources against the emulator's Kinesis
-// and DynamoDB Streams, through the code that reads AWS's own.
+// and DynamoDB Streams, through the code that reads AWS's own, and lets the kit's writers
+// race on its DynamoDB.
 package conformance
 
 import (

@@ -36,9 +36,9 @@ type fate struct {
 	deaf  bool      // to its context
 }
 
-// fate of the call of that name. It depends on nothing but the name and how often
+// fate of the call of a name. It depends on nothing but the name and how often
 // the invocation made the call before. The world's lock is held.
-func (inv *invocation) callFate(of func() string) fate {
+func (inv *invocation) fate(of func() string) fate {
 	inv.calls++
 	if inv.dead {
 		return fate{err: errDead}
@@ -74,7 +74,7 @@ func call[T any](ctx context.Context, c *Client, writes bool, name func() string
 		defer w.mu.Unlock()
 		return effect()
 	}
-	f := inv.callFate(name)
+	f := inv.fate(name)
 	if f.at.IsZero() || !f.at.After(time.Now()) {
 		defer w.mu.Unlock()
 		if err := ctx.Err(); err != nil {

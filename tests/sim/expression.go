@@ -116,7 +116,7 @@ func (p *parser) or() condition {
 		left = func(e env) (bool, error) {
 			x, err := a(e)
 			y, other := b(e)
-			return x || y, cmpErr(err, other)
+			return x || y, cmp.Or(err, other)
 		}
 	}
 	return left
@@ -129,17 +129,10 @@ func (p *parser) and() condition {
 		left = func(e env) (bool, error) {
 			x, err := a(e)
 			y, other := b(e)
-			return x && y, cmpErr(err, other)
+			return x && y, cmp.Or(err, other)
 		}
 	}
 	return left
-}
-
-func cmpErr(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func (p *parser) not() condition {
@@ -169,7 +162,7 @@ func (p *parser) not() condition {
 	return func(e env) (bool, error) {
 		x, err := a(e)
 		y, other := b(e)
-		if err := cmpErr(err, other); err != nil || x == nil || y == nil {
+		if err := cmp.Or(err, other); err != nil || x == nil || y == nil {
 			return false, err
 		}
 		return compares(x, op, y)
@@ -308,7 +301,7 @@ func (p *parser) action(clause string) assigns {
 func sum(e env, a operand, op string, b operand) (types.AttributeValue, error) {
 	x, err := a(e)
 	y, other := b(e)
-	if err := cmpErr(err, other); err != nil {
+	if err := cmp.Or(err, other); err != nil {
 		return nil, err
 	}
 	m, ok := x.(*types.AttributeValueMemberN)

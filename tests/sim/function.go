@@ -119,6 +119,7 @@ type invocation struct {
 	began    time.Time
 	dies     time.Time // when it is cut off, at the latest
 	why      string    // it dies then
+	crashes  bool      // in the end, if not before
 
 	salt   uint64
 	share  float64       // of the calls that fail
@@ -244,9 +245,7 @@ func (w *World) finish() bool {
 	for _, inv := range ended {
 		if f := inv.function; !inv.dead {
 			f.running = slices.DeleteFunc(f.running, func(r *invocation) bool { return r == inv })
-			f.idle = append(f.idle, inv.instance)
-			f.calls = max(f.calls, inv.calls)
-			f.tell(inv.begun, inv.outcome)
+			f.end(inv)
 		}
 		did = true
 	}
@@ -321,8 +320,8 @@ func (f *Function) do(b *begun) {
 		inv.slow, inv.length, inv.deaf = slow, hang, deaf
 	}
 	shares := []float64{0, 1, w.rand.Float64(), w.rand.Float64()}
-	crashes = f.poisoned(b.task.Records) || crashes
-	if how := w.rand.IntN(4); crashes {
+	inv.crashes = crashes || f.poisoned(b.task.Records)
+	if how := w.rand.IntN(4); inv.crashes {
 		if inv.share = shares[how]; inv.slow > 0 {
 			inv.share, inv.dies, inv.why = 0, inv.began.Add(time.Duration(shares[2]*float64(inv.length))), "it crashed"
 		}
@@ -345,9 +344,10 @@ func (f *Function) do(b *begun) {
 	w.mu.Unlock()
 	payload := b.task.Payload()
 	if w.options.Trace != nil {
-		w.trace("%s %d gets %s of %s%s", f.Name, inv.id, span(b.task.Records), b.task.Shard, inv.fate(crashes))
+		w.trace("%s %d gets %s of %s%s", f.Name, inv.id, span(b.task.Records), b.task.Shard, inv.troubles())
 	}
 	if inv.slow == 0 {
+<<<<<<< HEAD
 		inv.outcome = inv.run(payload)
 		if crashes {
 			inv.outcome = died("it crashed")
@@ -359,6 +359,10 @@ func (f *Function) do(b *begun) {
 			f.calls = max(f.calls, inv.calls)
 		}
 		f.tell(b, inv.outcome)
+=======
+		inv.outcome = inv.run(event)
+		f.end(inv)
+>>>>>>> main
 		return
 	}
 	f.running = append(f.running, inv)
@@ -373,8 +377,23 @@ func (f *Function) do(b *begun) {
 	synctest.Wait() // it gets as far as it gets now, before anything else happens
 }
 
-// fate is what is to go wrong, for the trace.
-func (inv *invocation) fate(crashes bool) string {
+// end tells the outcome of an invocation that wasn't cut off. Its instance is used
+// again, unless it crashed.
+func (f *Function) end(inv *invocation) {
+	f.calls = max(f.calls, inv.calls)
+	if inv.crashes {
+		f.world.mu.Lock()
+		inv.dead = true
+		f.world.mu.Unlock()
+		f.tell(inv.begun, died("it crashed"))
+		return
+	}
+	f.idle = append(f.idle, inv.instance)
+	f.tell(inv.begun, inv.outcome)
+}
+
+// troubles are what is to go wrong, for the trace.
+func (inv *invocation) troubles() string {
 	text := ""
 	if inv.share > 0 {
 		text += fmt.Sprintf(", %.0f %% of its calls fail", 100*inv.share)
@@ -385,7 +404,7 @@ func (inv *invocation) fate(crashes bool) string {
 	if inv.deaf {
 		text += ", and it doesn't look at its deadline"
 	}
-	if crashes {
+	if inv.crashes {
 		text += ", and it crashes"
 	}
 	return text

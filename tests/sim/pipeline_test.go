@@ -46,11 +46,11 @@ func TestPipeline(t *testing.T) {
 type pipeline struct {
 	standings, podiums, paces *sim.Table
 	update, climb, laps       *sim.Function
-	seqs               [racers]int64
-	guests             [guests]int64
-	heats              int
-	made               []int64 // the seq of each record, 0 for a keep-alive, by its i
-	seed               uint64
+	seqs                      [racers]int64
+	guests                    [guests]int64
+	heats                     int
+	made                      []int64 // the seq of each record, 0 for a keep-alive, by its i
+	seed                      uint64
 }
 
 const (
@@ -79,6 +79,9 @@ func (p *pipeline) Setup(w *sim.World) {
 	}})
 	settings := w.Settings(esm.Kinesis)
 	settings.Tumbling, settings.Parallelization = []time.Duration{time.Second, 30 * time.Second, 30 * time.Second}[w.Rand().IntN(3)], 1
+	if w.Rand().IntN(3) == 0 {
+		settings.MaximumRecordAge = 2 * time.Minute // a window that is made again may lack records
+	}
 	p.laps = w.Add(&sim.Function{Name: "pace", Settings: settings, Start: func(c *sim.Client) lambda.Handler {
 		return must(pace.New(getenv, c, rejects(c, "pace")))
 	}})

@@ -258,7 +258,7 @@ func TestADeliveryIntoAVPCMakesItsInterfacesThereOnly(t *testing.T) {
 		"ec2:CreateNetworkInterface":           {interfaces, ec2 + "subnet/subnet-0123456789abcdef1", ec2 + "security-group/sg-0123456789abcdef0"},
 		"ec2:CreateNetworkInterfacePermission": {interfaces}, "ec2:DeleteNetworkInterface": {interfaces},
 		"ec2:DescribeNetworkInterfaces": {"*"}, "ec2:DescribeSecurityGroups": {"*"}, "ec2:DescribeSubnets": {"*"},
-		"ec2:DescribeVpcAttribute": {"*"}, "ec2:DescribeVpcs": {"*"},
+		"ec2:DescribeVpcAttribute": {ec2 + "vpc/vpc-0123456789abcdef0"}, "ec2:DescribeVpcs": {"*"},
 	} {
 		slices.Sort(want)
 		slices.Sort(allowed[action])

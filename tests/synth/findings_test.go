@@ -336,7 +336,6 @@ var withoutResources = map[string]string{
 	"ec2:DescribeNetworkInterfaces": "EC2 describes all or none",
 	"ec2:DescribeSecurityGroups":    "EC2 describes all or none",
 	"ec2:DescribeSubnets":           "EC2 describes all or none",
-	"ec2:DescribeVpcAttribute":      "Firehose's documentation asks for it of every VPC; it reads settings",
 	"ec2:DescribeVpcs":              "EC2 describes all or none",
 }
 

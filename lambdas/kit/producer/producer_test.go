@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
+	"github.com/millrace/millrace/lambdas/kit/kpl"
 	"github.com/millrace/millrace/lambdas/kit/producer"
 )
 
@@ -20,6 +22,7 @@ import (
 type stream struct {
 	fail  func(call, entry int) string // an error code, "" takes the entry
 	err   func(call int) error
+	mu    sync.Mutex
 	calls []int // entries per call
 	bytes []int // data and keys per call
 	taken []string
@@ -29,6 +32,8 @@ func (s *stream) PutRecords(ctx context.Context, in *kinesis.PutRecordsInput, _ 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	size := 0
 	for _, r := range in.Records {
 		size += len(r.Data) + len(aws.ToString(r.PartitionKey))
@@ -299,24 +304,235 @@ func TestRecordsBeyondALimitAreRefused(t *testing.T) {
 		"a long key":   {PartitionKey: strings.Repeat("k", 257)},
 		"too much":     {PartitionKey: "k", Data: make([]byte, 1<<20)},
 		"way too much": {PartitionKey: "k", Data: make([]byte, 6<<20)},
+		"no text":      {PartitionKey: "k\xff"},
+		"no number":    {PartitionKey: "k", ExplicitHashKey: "-1"},
+		"an octal one": {PartitionKey: "k", ExplicitHashKey: "07"},
+		"2^128":        {PartitionKey: "k", ExplicitHashKey: "340282366920938463463374607431768211456"},
 	} {
-		if err := p.Add(t.Context(), r); err == nil || p.Pending() != 0 {
+		var refused *producer.RecordError
+		if err := p.Add(t.Context(), r); !errors.As(err, &refused) || p.Pending() != 0 {
 			t.Errorf("%s: %v, pending %d", name, err, p.Pending())
 		}
+	}
+	if err := p.Add(t.Context(), producer.Record{PartitionKey: strings.Repeat("ü", 256), ExplicitHashKey: "0"}); err != nil {
+		t.Errorf("256 characters: %v", err)
 	}
 }
 
 func TestNewNamesEveryInvalidOption(t *testing.T) {
 	_, err := producer.New(&stream{}, "", producer.Options{
 		BatchRecords: 501, BatchBytes: 11 << 20, RecordBytes: 12 << 20, Attempts: -1, BaseDelay: -1, MaxDelay: -2, Rate: -1,
+		Ordered: true, Aggregate: &kpl.Options{Bytes: 1, RecordBytes: 7},
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, field := range []string{"no name", "BatchRecords", "BatchBytes is", "RecordBytes", "Attempts", "BaseDelay is", "MaxDelay", "Rate"} {
+	for _, field := range []string{"no name", "BatchRecords", "BatchBytes is", "RecordBytes", "Attempts", "BaseDelay is", "MaxDelay", "Rate", "Ordered and Aggregate without Shards", "Aggregate.RecordBytes", "Aggregate: kpl"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%q doesn't say %q", err, field)
 		}
+	}
+}
+
+// backwards is a stream that puts every record before the one before it.
+type backwards struct{ puts int }
+
+func (b *backwards) PutRecords(_ context.Context, in *kinesis.PutRecordsInput, _ ...func(*kinesis.Options)) (*kinesis.PutRecordsOutput, error) {
+	out := &kinesis.PutRecordsOutput{}
+	for range in.Records {
+		b.puts++
+		out.Records = append(out.Records, types.PutRecordsResultEntry{ShardId: aws.String("shardId-0"), SequenceNumber: aws.String(fmt.Sprint(1000 - b.puts))})
+	}
+	return out, nil
+}
+
+func TestAStreamThatDoesntKeepTheOrderIsFoundOut(t *testing.T) {
+	for ordered, inverted := range map[bool]int{true: 3, false: 0} {
+		p, err := producer.New(&backwards{}, "telemetry", producer.Options{Ordered: ordered})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"a", "b", "a", "a", "c", "b"} {
+			if err := p.Add(t.Context(), producer.Record{PartitionKey: key}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Stats().Inverted; got != inverted {
+			t.Errorf("ordered %v: %d are inverted, want %d", ordered, got, inverted)
+		}
+	}
+}
+
+func TestOrderedCallsHaveOneRecordOfAKey(t *testing.T) {
+	s := &stream{fail: func(call, entry int) string {
+		if call == 1 && entry == 0 {
+			return "InternalFailure"
+		}
+		return ""
+	}}
+	c := &clock{}
+	p := newProducer(t, s, c.options(producer.Options{Ordered: true}))
+	for i, key := range []string{"a", "a", "b", "a", "c", "b"} {
+		if err := p.Add(t.Context(), producer.Record{PartitionKey: key, Data: fmt.Append(nil, key, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "entries per call", []int{3, 2, 1, 1}, s.calls)
+	equal(t, "taken", []string{"b2", "c4", "a0", "b5", "a1", "a3"}, s.taken)
+	equal(t, "waits", []time.Duration{100 * time.Millisecond}, c.slept) // only after what failed
+}
+
+func TestAnOrderedProducerWaitsForWhatFailedBeforeItTakesMore(t *testing.T) {
+	s := &stream{fail: func(call, entry int) string {
+		if call == 1 && entry == 0 {
+			return "ProvisionedThroughputExceededException"
+		}
+		return ""
+	}}
+	c := &clock{}
+	p := newProducer(t, s, c.options(producer.Options{Ordered: true, BatchRecords: 3}))
+	for _, key := range []string{"a", "b", "c", "d"} {
+		if err := p.Add(t.Context(), producer.Record{PartitionKey: key, Data: []byte(key)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "taken", []string{"b", "c", "a"}, s.taken)
+	equal(t, "waits", []time.Duration{100 * time.Millisecond}, c.slept)
+}
+
+func TestACallThatGoesThroughBeginsTheAttemptsAnew(t *testing.T) {
+	s := &stream{err: func(call int) error {
+		if call%2 == 1 {
+			return &types.ProvisionedThroughputExceededException{}
+		}
+		return nil
+	}}
+	c := &clock{}
+	mustFlush(t, newProducer(t, s, c.options(producer.Options{Ordered: true, Attempts: 2})), 4) // all of one key
+	ms := time.Millisecond
+	equal(t, "waits", []time.Duration{100 * ms, 100 * ms, 100 * ms, 100 * ms}, c.slept)
+	equal(t, "taken", []string{"0", "1", "2", "3"}, s.taken)
+}
+
+// answers is a stream that answers what it is told.
+type answers []*kinesis.PutRecordsOutput
+
+func (a *answers) PutRecords(context.Context, *kinesis.PutRecordsInput, ...func(*kinesis.Options)) (*kinesis.PutRecordsOutput, error) {
+	next := (*a)[0]
+	*a = (*a)[1:]
+	return next, nil
+}
+
+func result(shard, sequence string) *kinesis.PutRecordsOutput {
+	return &kinesis.PutRecordsOutput{Records: []types.PutRecordsResultEntry{{ShardId: &shard, SequenceNumber: &sequence}}}
+}
+
+func TestNumbersOfAnotherShardAreNoInversion(t *testing.T) {
+	a := &answers{result("shardId-0", "9"), result("shardId-1", "5"), result("shardId-1", "10"), result("shardId-1", "9")}
+	p, err := producer.New(a, "telemetry", producer.Options{Ordered: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustFlush(t, p, 4)
+	if got := p.Stats().Inverted; got != 1 {
+		t.Errorf("%d are inverted, want the last one", got)
+	}
+}
+
+func TestAnAnswerThatDoesntFitAcknowledgesNothing(t *testing.T) {
+	p, err := producer.New(&answers{result("shardId-0", "9")}, "telemetry", producer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(add(t, p, 2), p.Flush(t.Context()))
+	if unsent := (*producer.UnsentError)(nil); !errors.As(err, &unsent) || unsent.Records != 2 || !strings.Contains(err.Error(), "answered 1 entries for 2 records") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStatsCountWhatHappened(t *testing.T) {
+	s := &stream{
+		err: func(call int) error {
+			if call == 2 {
+				return &types.ProvisionedThroughputExceededException{}
+			}
+			return nil
+		},
+		fail: func(call, entry int) string {
+			return map[int]string{100: "ProvisionedThroughputExceededException", 101: "InternalFailure"}[100*call+entry]
+		},
+	}
+	c := &clock{}
+	p := newProducer(t, s, c.options(producer.Options{}))
+	mustFlush(t, p, 3)
+	want := producer.Stats{Added: 3, Acknowledged: 3, Entries: 3, Bytes: 6, Calls: 3, FailedCalls: 1, Throttled: 1, Failed: 1, Retried: 4, Waited: 300 * time.Millisecond}
+	if got := p.Stats(); got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestManySmallRecordsGoIntoOne(t *testing.T) {
+	s := &stream{}
+	var acknowledged int
+	p := newProducer(t, s, producer.Options{Aggregate: &kpl.Options{}, Acknowledged: func(all []producer.Record) { acknowledged += len(all) }})
+	for i := range 10_000 {
+		if err := p.Add(t.Context(), producer.Record{PartitionKey: "monza", Data: fmt.Appendf(nil, "record %04d", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.Pending() != 10_000 {
+		t.Errorf("%d are pending", p.Pending())
+	}
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stats := p.Stats()
+	if acknowledged != 10_000 || stats.Acknowledged != 10_000 || stats.Entries != 4 || len(s.taken) != 4 || stats.Calls != 1 {
+		t.Errorf("%d acknowledged: %+v", acknowledged, stats)
+	}
+	next := 0
+	for _, data := range s.taken {
+		records, _ := kpl.Split([]byte(data), nil)
+		for _, r := range records {
+			if string(r.Data) != fmt.Sprintf("record %04d", next) {
+				t.Fatalf("record %d is %s", next, r.Data)
+			}
+			next++
+		}
+	}
+	if next != 10_000 {
+		t.Errorf("the stream holds %d", next)
+	}
+}
+
+func TestMoreShardsThanACallHoldsAreFlushed(t *testing.T) {
+	var all []kpl.HashRange
+	for i := range 12 {
+		h, err := kpl.NewHashRange(fmt.Sprint(i), fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, h)
+	}
+	s := &stream{}
+	p := newProducer(t, s, producer.Options{BatchRecords: 5, Aggregate: &kpl.Options{Shards: all}})
+	for i := range 24 {
+		if err := p.Add(t.Context(), producer.Record{PartitionKey: "k", ExplicitHashKey: fmt.Sprint(i % 12), Data: []byte{byte(i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "entries per call", []int{5, 5, 2}, s.calls)
+	if p.Acknowledged() != 24 || p.Pending() != 0 {
+		t.Errorf("acknowledged %d, pending %d", p.Acknowledged(), p.Pending())
 	}
 }
 
