@@ -57,10 +57,11 @@ func NewPace(name string, start, end time.Time, parts []PacePart) Pace {
 // PaceState is what one shard has seen of a window. It travels as JSON. The zero
 // value is empty.
 type PaceState struct {
-	// First names the window's first record, and so this state among others of the
-	// same window and shard: Lambda begins another one when a state has grown too
-	// large.
+	// First and Last name the first and the last record that was handed over, and so
+	// this state among others of the same window and shard: Lambda begins another one
+	// when a state has grown too large, and anew when it reads the records again.
 	First string                        `json:"first,omitempty"`
+	Last  string                        `json:"last,omitempty"`
 	Races map[string]map[string]*Racing `json:"races,omitempty"` // by race and racer
 }
 

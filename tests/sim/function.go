@@ -347,22 +347,8 @@ func (f *Function) do(b *begun) {
 		w.trace("%s %d gets %s of %s%s", f.Name, inv.id, span(b.task.Records), b.task.Shard, inv.troubles())
 	}
 	if inv.slow == 0 {
-<<<<<<< HEAD
 		inv.outcome = inv.run(payload)
-		if crashes {
-			inv.outcome = died("it crashed")
-			w.mu.Lock()
-			inv.dead = true
-			w.mu.Unlock()
-		} else {
-			f.idle = append(f.idle, inv.instance)
-			f.calls = max(f.calls, inv.calls)
-		}
-		f.tell(b, inv.outcome)
-=======
-		inv.outcome = inv.run(event)
 		f.end(inv)
->>>>>>> main
 		return
 	}
 	f.running = append(f.running, inv)

@@ -3,6 +3,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,10 +54,10 @@ func New(getenv func(string) string, db UpdateItemAPI, rejects batch.Rejects) (*
 // window takes the records in and, at the window's end, writes what came of them.
 func (h *Handler) window(ctx context.Context, w batch.Window, state *race.PaceState, records []decode.Record) error {
 	var malformed []error
+	if n := len(records); n > 0 {
+		state.First, state.Last = cmp.Or(state.First, records[0].SequenceNumber), records[n-1].SequenceNumber
+	}
 	for i := range records {
-		if state.First == "" {
-			state.First = records[i].SequenceNumber
-		}
 		record, err := race.Parse(records[i].Data)
 		switch {
 		case errors.Is(err, race.ErrKeepAlive):
@@ -76,7 +77,7 @@ func (h *Handler) window(ctx context.Context, w batch.Window, state *race.PaceSt
 	group.SetLimit(boot.Concurrency)
 	for i, name := range names {
 		group.Go(func() error {
-			if err := h.write(ctx, w, state.First, name, parts[name]); err != nil {
+			if err := h.write(ctx, w, state, name, parts[name]); err != nil {
 				problems[i] = fmt.Errorf("pace of race %s: %w", name, err)
 			}
 			return nil // a failure must not keep the others from being written
@@ -86,13 +87,14 @@ func (h *Handler) window(ctx context.Context, w batch.Window, state *race.PaceSt
 	return errors.Join(append(malformed, problems...)...)
 }
 
-// PartPrefix begins the names of the attributes that hold parts.
+// PartPrefix begins the names of the attributes that hold parts:
+// part/<shard>/<first record>/<last record>.
 const PartPrefix = "part/"
 
 // write puts a shard's part into the item of the race's window. A part is an
 // attribute of its own, whose name says which records it is made of: when the
 // window's last invocation is made again, it writes the same once more.
-func (h *Handler) write(ctx context.Context, w batch.Window, first, name string, part race.PacePart) error {
+func (h *Handler) write(ctx context.Context, w batch.Window, state *race.PaceState, name string, part race.PacePart) error {
 	value, err := attributevalue.Marshal(part)
 	if err != nil {
 		return err
@@ -103,7 +105,7 @@ func (h *Handler) write(ctx context.Context, w batch.Window, first, name string,
 			"race": &types.AttributeValueMemberS{Value: name}, "window": &types.AttributeValueMemberS{Value: text(w.Start)},
 		},
 		UpdateExpression:         aws.String("SET #end = :end, #part = :part"),
-		ExpressionAttributeNames: map[string]string{"#end": "end", "#part": PartPrefix + w.ShardID + "/" + first},
+		ExpressionAttributeNames: map[string]string{"#end": "end", "#part": PartPrefix + w.ShardID + "/" + state.First + "/" + state.Last},
 		ExpressionAttributeValues: map[string]types.AttributeValue{
 			":end": &types.AttributeValueMemberS{Value: text(w.End)}, ":part": value,
 		},
@@ -113,7 +115,9 @@ func (h *Handler) write(ctx context.Context, w batch.Window, first, name string,
 
 func text(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Read reads an item of the table.
+// Read reads an item of the table. Where a shard's records were read again before
+// their window was over, there are parts that have records in common: of these it
+// takes the ones that count the most records and have none in common.
 func Read(item map[string]types.AttributeValue) (race.Pace, error) {
 	var head struct {
 		Race        string
@@ -122,16 +126,54 @@ func Read(item map[string]types.AttributeValue) (race.Pace, error) {
 	if err := attributevalue.UnmarshalMap(item, &head); err != nil {
 		return race.Pace{}, fmt.Errorf("the item isn't a race's window: %w", err)
 	}
-	var parts []race.PacePart
+	shards := map[string][]part{}
 	for name, value := range item {
 		if !strings.HasPrefix(name, PartPrefix) {
 			continue
 		}
-		var part race.PacePart
-		if err := attributevalue.Unmarshal(value, &part); err != nil {
+		var one part
+		path := strings.Split(strings.TrimPrefix(name, PartPrefix), "/")
+		if err := attributevalue.Unmarshal(value, &one.PacePart); err != nil || len(path) != 3 {
 			return race.Pace{}, fmt.Errorf("the attribute %s isn't a part: %w", name, err)
 		}
-		parts = append(parts, part)
+		one.first, one.last = path[1], path[2]
+		shards[path[0]] = append(shards[path[0]], one)
+	}
+	var parts []race.PacePart
+	for _, shard := range slices.Sorted(maps.Keys(shards)) { // in one order: the sums of fractions depend on it
+		parts = append(parts, most(shards[shard])...)
 	}
 	return race.NewPace(head.Race, head.Window, head.End, parts), nil
+}
+
+// part is one with the sequence numbers of its first and last record.
+type part struct {
+	race.PacePart
+	first, last string
+}
+
+// most are the parts without a record in common that have the most records.
+func most(parts []part) []race.PacePart {
+	slices.SortFunc(parts, func(a, b part) int { return cmp.Or(compare(a.last, b.last), compare(a.first, b.first)) })
+	type choice struct {
+		parts   []race.PacePart
+		records int
+	}
+	best := make([]choice, len(parts)+1) // of the first so many parts
+	for i, p := range parts {
+		before := i // how many of the others end before p
+		for before > 0 && compare(parts[before-1].last, p.first) >= 0 {
+			before--
+		}
+		best[i+1] = best[i]
+		if records := best[before].records + p.Records; records > best[i].records {
+			best[i+1] = choice{append(slices.Clone(best[before].parts), p.PacePart), records}
+		}
+	}
+	return best[len(parts)].parts
+}
+
+// compare compares sequence numbers, which are whole numbers of up to 128 bits.
+func compare(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }
