@@ -133,7 +133,10 @@ func Read(item map[string]types.AttributeValue) (race.Pace, error) {
 		}
 		var one part
 		path := strings.Split(strings.TrimPrefix(name, PartPrefix), "/")
-		if err := attributevalue.Unmarshal(value, &one.PacePart); err != nil || len(path) != 3 {
+		if len(path) != 3 {
+			return race.Pace{}, fmt.Errorf("the attribute %s isn't a part: it has to name a shard, a first record and a last one", name)
+		}
+		if err := attributevalue.Unmarshal(value, &one.PacePart); err != nil {
 			return race.Pace{}, fmt.Errorf("the attribute %s isn't a part: %w", name, err)
 		}
 		one.first, one.last = path[1], path[2]

@@ -128,10 +128,38 @@ func TestAWindowIsWrittenOnceWhateverIsRepeated(t *testing.T) {
 	}
 }
 
+// A shard's window may be read more than once, each time without other records, or
+// with other ends before its time: nothing counts twice.
+func TestPartsWithRecordsInCommonCountOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		parts map[string]int // records, by part
+		want  int
+	}{
+		"one after the other":         {map[string]int{"a/1/5": 5, "a/6/9": 4}, 9},
+		"of two shards":               {map[string]int{"a/1/5": 5, "b/1/5": 4}, 9},
+		"without the first":           {map[string]int{"a/1/5": 5, "a/2/5": 4}, 5},
+		"without the first, and full": {map[string]int{"a/3/5": 3, "a/1/5": 5, "a/2/5": 4}, 5},
+		"one record in common":        {map[string]int{"a/1/5": 5, "a/5/9": 4}, 5},
+		"ended later the second time": {map[string]int{"a/1/5": 5, "a/1/7": 7, "a/8/9": 2}, 9},
+		"ended sooner":                {map[string]int{"a/1/5": 5, "a/1/3": 3, "a/4/9": 6}, 9},
+		"the rest isn't there yet":    {map[string]int{"a/1/5": 5, "a/1/3": 3}, 5},
+		"numbers of more digits":      {map[string]int{"a/8/9": 2, "a/10/11": 2, "a/9/10": 2}, 4},
+	} {
+		item := map[string]types.AttributeValue{"window": &types.AttributeValueMemberS{Value: "2026-01-01T00:00:00Z"}, "end": &types.AttributeValueMemberS{Value: "2026-01-01T00:00:30Z"}}
+		for part, records := range c.parts {
+			item[handler.PartPrefix+part] = &types.AttributeValueMemberM{Value: map[string]types.AttributeValue{"records": &types.AttributeValueMemberN{Value: fmt.Sprint(records)}}}
+		}
+		if pace, err := handler.Read(item); err != nil || pace.Records != c.want {
+			t.Errorf("%s: %d records, want %d (%v)", name, pace.Records, c.want, err)
+		}
+	}
+}
+
 func TestAnItemThatIsntOnesIsTold(t *testing.T) {
 	for name, item := range map[string]map[string]types.AttributeValue{
 		"no times": {"window": &types.AttributeValueMemberS{Value: "x"}},
-		"no part":  {handler.PartPrefix + "x": &types.AttributeValueMemberS{Value: "x"}},
+		"no part":  {handler.PartPrefix + "x/1/2": &types.AttributeValueMemberS{Value: "x"}},
+		"no name":  {handler.PartPrefix + "x": &types.AttributeValueMemberM{}},
 	} {
 		if pace, err := handler.Read(item); err == nil {
 			t.Errorf("%s: %+v", name, pace)
