@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskinesisfirehose"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
@@ -31,7 +32,8 @@ import (
 	"github.com/millrace/millrace/constructs/watch"
 )
 
-// Destination is where records are delivered to: an [S3].
+// Destination is where records are delivered to: an [S3], [OpenSearch],
+// [OpenSearchServerless], [Splunk] or [HTTPEndpoint].
 type Destination interface {
 	// validate notes what is wrong with it, in a delivery with these props.
 	validate(props Props, c *spec.Check)
@@ -92,7 +94,10 @@ type Delivery struct {
 	transform *gofunc.Function
 	bucket    awss3.IBucket
 	grants    []awsiam.Grant
+	before    []awscdk.CfnResource // what has to be there first, besides
 	resource  awskinesisfirehose.CfnDeliveryStream
+
+	connections awsec2.Connections
 }
 
 // New defines a delivery. It panics with a [*spec.Invalid] when a setting is invalid.
@@ -128,6 +133,9 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 		// Firehose tries its role when it is created: a first deployment would race IAM.
 		grant.ApplyBefore(d.resource)
 	}
+	for _, first := range d.before {
+		d.resource.AddResourceDependency(first, nil)
+	}
 	return d
 }
 
@@ -135,7 +143,7 @@ func validate(props Props) *spec.Check {
 	c := spec.At("")
 	props.checkSource(c)
 	if valid.Missing(props.To) {
-		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{}")
+		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{} or another destination")
 	} else {
 		props.To.validate(props, c)
 	}

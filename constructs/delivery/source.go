@@ -83,7 +83,7 @@ func (d *Delivery) GrantPut(grantee awsiam.IGrantable) awsiam.Grant {
 // sourceSignals tell how the delivery keeps up with its source, or its producers.
 func (d *Delivery) sourceSignals() []watch.Signal {
 	if d.props.DirectPut != nil {
-		return []watch.Signal{{
+		return []watch.Signal{d.quota(), {
 			Owner: d.construct, Name: "PutThrottled", Graph: "Records turned away", Metric: d.metric("ThrottledRecords", "Sum"), Runbook: "delivery-put-throttled",
 			From: "a delivery stream below its quota turns none away", Why: "Producers put more than the delivery stream's quota of records, calls or bytes a second.",
 			Do:      "Put batches, and retry what was turned away; ask for a higher quota, or put a Kinesis stream in front.",
@@ -99,4 +99,23 @@ func (d *Delivery) sourceSignals() []watch.Signal {
 		Do:      "Give the other consumers enhanced fan-out, or remove one.",
 		Periods: 15, Breaching: 10, Missing: watch.NotBreaching, Severity: watch.Warning,
 	})
+}
+
+// quota is how near producers are to the delivery stream's quota, of bytes, records
+// or calls a second, whichever is nearest.
+func (d *Delivery) quota() watch.Signal {
+	used := watch.Metric{Label: "Share of the quota (%)", Period: 5 * time.Minute, Expression: "100 * MAX([m0/300/m1, m2/300/m3, m4/300/m5])"}
+	for _, of := range [][2]string{{"IncomingBytes", "BytesPerSecondLimit"}, {"IncomingRecords", "RecordsPerSecondLimit"}, {"IncomingPutRequests", "PutRequestsPerSecondLimit"}} {
+		put, limit := d.metric(of[0], "Sum"), d.metric(of[1], "Minimum")
+		put.Period, limit.Period = used.Period, used.Period
+		used.Using = append(used.Using, put, limit)
+	}
+	return watch.Signal{
+		Owner: d.construct, Name: "Quota", Graph: "Quota in use (%)", Metric: used, Runbook: "delivery-quota",
+		Threshold: 75, From: "three quarters of the delivery stream's own limits",
+		Why: "Above its quota of bytes, records or calls a second, a delivery stream turns records away.",
+		Do:  "Ask for a higher quota before it is reached; put batches, if it is the calls.",
+		// Two of three: producers' bursts of five minutes are no trend.
+		Periods: 3, Breaching: 2, Missing: watch.NotBreaching, Severity: watch.Warning,
+	}
 }

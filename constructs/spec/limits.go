@@ -81,6 +81,31 @@ var (
 	TransformBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "Firehose BufferIntervalInSeconds; spec.Zero for none"}
 	TransformRetries        = Limit[int]{0, 300, "Firehose NumberOfRetries of a Lambda processor; spec.Zero for none"}
 	TransformTimeout        = Limit[time.Duration]{time.Second, 300 * time.Second, "Firehose waits five minutes for a transform at most"}
+
+	// DeliveryRetry is that of destinations with an API of their own.
+	DeliveryRetry          = Limit[time.Duration]{0, 7_200 * time.Second, "Firehose RetryOptions DurationInSeconds; spec.Zero for none"}
+	DeliverySubnets        = Limit[int]{1, 16, "Firehose VpcConfiguration SubnetIds"}
+	DeliverySecurityGroups = Limit[int]{0, 5, "Firehose VpcConfiguration SecurityGroupIds"}
+
+	// OpenSearchIndex is in characters, the buffer in MiB.
+	OpenSearchIndex          = Limit[int]{1, 80, "Firehose IndexName, in characters"}
+	OpenSearchBufferSize     = Limit[int]{1, 100, "AmazonopensearchserviceBufferingHints SizeInMBs"}
+	OpenSearchBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "AmazonopensearchserviceBufferingHints IntervalInSeconds; spec.Zero for none"}
+
+	// SplunkEndpoint is in characters, the buffer in MiB.
+	SplunkEndpoint       = Limit[int]{1, 2_048, "Firehose HECEndpoint, in characters"}
+	SplunkAcknowledgment = Limit[time.Duration]{180 * time.Second, 600 * time.Second, "Firehose HECAcknowledgmentTimeoutInSeconds"}
+	SplunkBufferSize     = Limit[int]{1, 5, "SplunkBufferingHints SizeInMBs"}
+	SplunkBufferInterval = Limit[time.Duration]{0, 60 * time.Second, "SplunkBufferingHints IntervalInSeconds; spec.Zero for none"}
+
+	// HTTPEndpointURL, its name and its attributes' values are in characters, the
+	// buffer in MiB.
+	HTTPEndpointURL            = Limit[int]{1, 1_000, "HttpEndpointConfiguration Url, in characters"}
+	HTTPEndpointName           = Limit[int]{1, 256, "HttpEndpointConfiguration Name, in characters"}
+	HTTPEndpointAttributes     = Limit[int]{0, 50, "HttpEndpointRequestConfiguration CommonAttributes"}
+	HTTPEndpointAttributeValue = Limit[int]{0, 1_024, "HttpEndpointCommonAttribute AttributeValue, in characters"}
+	HTTPEndpointBufferSize     = Limit[int]{1, 64, "HttpEndpointBufferingHints SizeInMBs"}
+	HTTPEndpointBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "HttpEndpointBufferingHints IntervalInSeconds; spec.Zero for none"}
 )
 
 // Filters of an event source mapping: how many, and the length of each.
