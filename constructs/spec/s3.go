@@ -252,7 +252,8 @@ func (b S3Backup) Validate(path string) error {
 // Apart notes when backups would lie among a delivery's other objects.
 func (b S3Backup) Apart(c *Check, s S3Delivery) {
 	d, of := b.WithDefaults(), s.WithDefaults()
-	for name, other := range map[string]string{"Prefix": of.Prefix, "ErrorPrefix": of.ErrorPrefix} {
+	for _, one := range [][2]string{{"Prefix", of.Prefix}, {"ErrorPrefix", of.ErrorPrefix}} {
+		name, other := one[0], one[1]
 		if IsToken(d.Prefix) || IsToken(other) {
 			continue
 		}
@@ -268,7 +269,7 @@ var (
 	timeZone      = regexp.MustCompile(`^[a-zA-Z/_]{1,50}$`)
 )
 
-// only notes what S3Delivery has only where records themselves go to S3.
+// destination checks what S3Delivery has only where records themselves go to S3.
 func (s S3Delivery) destination(c *Check, d S3Delivery) {
 	if s.TimeZone != "" && !IsToken(s.TimeZone) {
 		if _, err := time.LoadLocation(s.TimeZone); err != nil || s.TimeZone == "Local" || !timeZone.MatchString(s.TimeZone) {
