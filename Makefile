@@ -129,7 +129,7 @@ kpl-vectors: ## Ask the packages of others how they aggregate records for Kinesi
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
 	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
-	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix lambdas/kit/kpl:FuzzSplit; do \
+	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzConversion constructs/spec/hive:FuzzType lambdas/kit/kpl:FuzzSplit; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
 	cd tests/bench/kpl && go test -run '^$$' -fuzz FuzzSplitAsProtobuf -fuzztime 1m
 
