@@ -13,7 +13,7 @@ NODE_DONE := node_modules/.installed
 PYTHON_DONE := .venv/.installed
 LINT_DONE := .venv-lint/.installed
 # Not the tests that start an emulator, nor the example, which has a target of its own.
-NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/examples -e /tests/iam)
+NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/examples -e /tests/iam -e /tests/formats)
 
 .PHONY: help
 help: ## List the targets
@@ -81,6 +81,12 @@ e2e: install ## The stack on the emulator, end to end; its streams as event sour
 .PHONY: test-iam
 test-iam: install ## Take every action out of every policy, one at a time, and see what fails
 	go test -count=1 -timeout=10m -v ./tests/iam
+
+.PHONY: test-formats
+test-formats: | tools-present ## Read the Parquet files of the local machine with Apache Arrow
+	$(PYTHON) -m venv --clear build/formats/python
+	build/formats/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/formats/requirements.txt
+	go test -count=1 ./tests/formats -python=$(CURDIR)/build/formats/python/bin/python
 
 .PHONY: race
 race: install ## Unit tests under the race detector

@@ -16,7 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	fh "github.com/aws/aws-sdk-go-v2/service/firehose"
 	fhtypes "github.com/aws/aws-sdk-go-v2/service/firehose/types"
-	"github.com/aws/aws-sdk-go-v2/service/glue"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -258,7 +257,7 @@ func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *
 		Transform: awsapi.Invoker(lambda.NewFromConfig(role, func(o *lambda.Options) {
 			o.Retryer = aws.NopRetryer{} // the delivery stream retries
 		}), firehose.TransformARN(description)),
-		Glue:        glue.NewFromConfig(role),
+		Glue:        firehose.GlueCatalog(role),
 		MaxInterval: bufferInterval,
 	})
 	if err != nil {

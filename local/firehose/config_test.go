@@ -168,6 +168,37 @@ func TestFailuresUseThePrefixOfOtherDestinations(t *testing.T) {
 	}
 }
 
+func TestConfigurationOfATableInATemplate(t *testing.T) {
+	full, err := WithConfiguration(wrapped(types.DestinationDescription{}), []byte(`{"ExtendedS3DestinationConfiguration": {
+		"BucketARN": "arn:aws:s3:::b", "CompressionFormat": "UNCOMPRESSED", "BufferingHints": {"SizeInMBs": 128, "IntervalInSeconds": 300},
+		"Prefix": "data/!{partitionKeyFromQuery:car}/", "ErrorOutputPrefix": "errors/!{firehose:error-output-type}/",
+		"DynamicPartitioningConfiguration": {"Enabled": true, "RetryOptions": {"DurationInSeconds": 300}},
+		"DataFormatConversionConfiguration": {
+			"Enabled": true,
+			"SchemaConfiguration": {"DatabaseName": "db", "TableName": "t", "RoleARN": "arn:r", "VersionId": "LATEST"},
+			"InputFormatConfiguration": {"Deserializer": {"OpenXJsonSerDe": {"ConvertDotsInJsonKeysToUnderscores": true, "ColumnToJsonKeyMappings": {"best": "bestLap"}}}},
+			"OutputFormatConfiguration": {"Serializer": {"ParquetSerDe": {"Compression": "GZIP", "WriterVersion": "V2", "EnableDictionaryCompression": false, "PageSizeBytes": 131072, "BlockSizeBytes": 67108864}}}
+		},
+		"ProcessingConfiguration": {"Enabled": true, "Processors": [
+			{"Type": "Decompression", "Parameters": [{"ParameterName": "CompressionFormat", "ParameterValue": "GZIP"}]},
+			{"Type": "CloudWatchLogProcessing", "Parameters": [{"ParameterName": "DataMessageExtraction", "ParameterValue": "true"}]},
+			{"Type": "RecordDeAggregation", "Parameters": [{"ParameterName": "SubRecordType", "ParameterValue": "JSON"}]},
+			{"Type": "MetadataExtraction", "Parameters": [{"ParameterName": "MetadataExtractionQuery", "ParameterValue": "{car:.car}"}, {"ParameterName": "JsonParsingEngine", "ParameterValue": "JQ-1.6"}]}
+		]}
+	}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(full, Options{S3: newS3(), Glue: tables{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.conversion; !s.decompress || !s.messages || !s.partitioned || c.parquet.version != 2 || c.parquet.page != 128<<10 || !c.serde.dots || c.serde.keys["best"] != "bestLap" ||
+		c.table.CatalogID != "123456789012" || s.target.extension != ".parquet" {
+		t.Errorf("read %+v", s.config)
+	}
+}
+
 func TestConfigurationOfATemplate(t *testing.T) {
 	d := wrapped(types.DestinationDescription{})
 	full, err := WithConfiguration(d, []byte(`{

@@ -9,20 +9,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/firehose/types"
-	"github.com/aws/aws-sdk-go-v2/service/glue"
-	gluetypes "github.com/aws/aws-sdk-go-v2/service/glue/types"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress"
 
 	"github.com/millrace/millrace/constructs/spec/hive"
 )
-
-// Glue is what a delivery stream with a format needs of the AWS Glue Data Catalog;
-// *glue.Client is one.
-type Glue interface {
-	GetTable(ctx context.Context, in *glue.GetTableInput, opts ...func(*glue.Options)) (*glue.GetTableOutput, error)
-	GetTableVersion(ctx context.Context, in *glue.GetTableVersionInput, opts ...func(*glue.Options)) (*glue.GetTableVersionOutput, error)
-}
 
 // conversion is how records become rows of a file.
 type conversion struct {
@@ -150,43 +141,29 @@ func serializerOf(c *types.DataFormatConversionConfiguration) *types.Serializer 
 // go away.
 func (s *Stream) columns(ctx context.Context) ([]column, error) {
 	t := &s.conversion.table
-	var table *gluetypes.Table
-	var err error
-	if t.VersionID == latest {
-		var out *glue.GetTableOutput
-		if out, err = s.glue.GetTable(ctx, &glue.GetTableInput{CatalogId: &t.CatalogID, DatabaseName: &t.DatabaseName, Name: &t.TableName}); err == nil {
-			table = out.Table
-		}
-	} else {
-		var out *glue.GetTableVersionOutput
-		if out, err = s.glue.GetTableVersion(ctx, &glue.GetTableVersionInput{CatalogId: &t.CatalogID, DatabaseName: &t.DatabaseName, TableName: &t.TableName, VersionId: &t.VersionID}); err == nil && out.TableVersion != nil {
-			table = out.TableVersion.Table
-		}
-	}
-	var gone *gluetypes.EntityNotFoundException
+	found, err := s.glue.Columns(ctx, Table{CatalogID: t.CatalogID, Database: t.DatabaseName, Name: t.TableName, Version: t.VersionID})
 	switch {
-	case errors.As(err, &gone):
+	case errors.Is(err, ErrNoTable):
 		return nil, &malformed{codeNoTable, messageNoTable}
 	case err != nil:
 		return nil, fmt.Errorf("glue: %s.%s: %w", t.DatabaseName, t.TableName, err)
-	case table == nil || table.StorageDescriptor == nil || len(table.StorageDescriptor.Columns) == 0:
+	case len(found) == 0:
 		return nil, &malformed{codeSchema, fmt.Sprintf("The table %s.%s has no columns.", t.DatabaseName, t.TableName)}
 	}
-	var columns []column
-	for _, c := range table.StorageDescriptor.Columns {
-		name := aws.ToString(c.Name)
-		kind, err := hive.Parse(aws.ToString(c.Type))
+	columns := make([]column, len(found))
+	for i, c := range found {
+		kind, err := hive.Parse(c.Type)
 		if err == nil {
 			err = readable(&kind)
 		}
 		if err != nil {
-			return nil, &malformed{codeSchema, fmt.Sprintf("The column %s is a %s: %v.", name, aws.ToString(c.Type), err)}
+			return nil, &malformed{codeSchema, fmt.Sprintf("The column %s is a %s: %v.", c.Name, c.Type, err)}
 		}
-		key := name
-		if mapped, found := s.conversion.serde.keys[name]; found {
+		key := c.Name
+		if mapped, found := s.conversion.serde.keys[key]; found {
 			key = mapped
 		}
-		columns = append(columns, column{name: name, key: key, kind: kind})
+		columns[i] = column{name: c.Name, key: key, kind: kind}
 	}
 	return columns, nil
 }

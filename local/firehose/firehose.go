@@ -81,7 +81,7 @@ type Options struct {
 	// Copy runs the COPY statements of a Redshift destination.
 	Copy Copier
 	// Glue has the columns of a stream that converts records to Parquet.
-	Glue Glue
+	Glue Catalog
 	// HTTP makes the requests of the other destinations; by default a client that
 	// waits 3 minutes for an answer, as Firehose does, and follows no redirects.
 	HTTP Doer
@@ -182,7 +182,7 @@ type Stream struct {
 	transformer invoke.Invoker
 	http        Doer
 	copier      Copier
-	glue        Glue
+	glue        Catalog
 	concurrency int
 	wake        chan struct{}
 
