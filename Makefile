@@ -11,13 +11,15 @@ PYTHON ?= python3
 TOOL := go tool -modfile=tools/go.mod
 NODE_DONE := node_modules/.installed
 PYTHON_DONE := .venv/.installed
+OPENSEARCH := $(CURDIR)/build/opensearch/classpath
 LINT_DONE := .venv-lint/.installed
-# Not the tests that start an emulator, nor the example, which has a target of its own.
-NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/examples -e /tests/iam -e /tests/formats)
+# Not the tests that start the local machine, of which a checkout has one at a time,
+# nor the example, which has a target of its own.
+NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/deploy -e /tests/examples -e /tests/formats -e /tests/iam -e /tests/opensearch)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(NODE_DONE) $(PYTHON_DONE) ## Install the CDK, Node.js and MiniStack into this checkout
@@ -76,7 +78,7 @@ examples: install synth ## The example app: vet, tests, and its functions out of
 
 .PHONY: e2e
 e2e: install ## The stack on the emulator, end to end; its streams as event sources
-	go test -count=1 -timeout=15m -v ./tests/e2e ./tests/conformance
+	go test -count=1 -timeout=15m -p=1 -v ./tests/e2e ./tests/conformance ./tests/deploy
 
 .PHONY: test-iam
 test-iam: install ## Take every action out of every policy, one at a time, and see what fails
@@ -88,9 +90,25 @@ test-formats: | tools-present ## Read the Parquet files of the local machine wit
 	build/formats/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/formats/requirements.txt
 	go test -count=1 ./tests/formats -python=$(CURDIR)/build/formats/python/bin/python
 
+.PHONY: test-opensearch
+test-opensearch: $(OPENSEARCH) ## Deliver to a real OpenSearch node, which Maven brings (needs Java 17 and mvn)
+	go test -count=1 -timeout=10m -v ./tests/opensearch -opensearch.classpath=$(OPENSEARCH)
+
+# The jars land in this checkout too, below build/.
+$(OPENSEARCH): tests/opensearch/pom.xml
+	@missing=; need() { missing="$$missing"$$'\n'"  $$1"; }; \
+	if command -v java >/dev/null; then \
+	  version=$$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'); \
+	  [ "$${version:-0}" -ge 17 ] || need "Java 17 or newer; here is $${version:-none}"; \
+	else need 'Java 17 or newer (java)'; fi; \
+	command -v mvn >/dev/null || need 'Maven (mvn)'; \
+	if [ -n "$$missing" ]; then echo "An OpenSearch node needs, and can't find:$$missing" >&2; exit 1; fi
+	mvn --quiet --batch-mode -Dstyle.color=never --file $< -Dmaven.repo.local=$(@D)/maven dependency:build-classpath -Dmdep.outputFile=$@
+
 .PHONY: race
 race: install ## Unit tests under the race detector
 	CGO_ENABLED=1 go test -race ./lambdas/... ./local/... ./cmd/... ./constructs/spec
+	CGO_ENABLED=1 go test -race ./tests/sim -seeds=5 -records=3000
 
 .PHONY: lint
 lint: checks ## vet, staticcheck, gofumpt, and the checkers of the templates
@@ -99,6 +117,7 @@ lint: checks ## vet, staticcheck, gofumpt, and the checkers of the templates
 	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted; run make fmt:"; echo "$$unformatted"; exit 1; fi
 	@if ! go mod tidy -diff; then echo 'go.mod or go.sum is not tidy; run go mod tidy'; exit 1; fi
+	@for module in kit kpl; do (cd tests/bench/$$module && go vet ./... && go mod tidy -diff) || exit 1; done
 
 .PHONY: checks
 checks: install synth $(LINT_DONE) ## cdk-nag, the CDK's own validation, cfn-lint and checkov
@@ -134,14 +153,15 @@ kpl-vectors: ## Ask the packages of others how they aggregate records for Kinesi
 
 .PHONY: fuzz
 fuzz: ## Fuzz the decoders, a minute each
-	@for target in lambdas/race:FuzzParse local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI \
-	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzConversion constructs/spec/hive:FuzzType lambdas/kit/kpl:FuzzSplit; do \
+	@for target in lambdas/race:FuzzParse lambdas/kit/decode:FuzzKinesis lambdas/kit/decode:FuzzDynamoDB \
+	  lambdas/kit/kpl:FuzzSplit local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI local/throttle:FuzzWithout \
+	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzConversion constructs/spec/hive:FuzzType constructs/spec:FuzzARouteStaysInItsField; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
 	cd tests/bench/kpl && go test -run '^$$' -fuzz FuzzSplitAsProtobuf -fuzztime 1m
 
 .PHONY: sim
-sim: ## A thousand simulated runs of the handlers, each with other faults (SEEDS=…)
-	go test -count=1 ./lambdas/standings -run Simulation -sim.seeds=$(or $(SEEDS),1000)
+sim: ## A thousand simulated runs of the pipeline, each with other faults, and without each guard (SEEDS=…)
+	go test -count=1 -timeout=30m ./tests/sim -seeds=$(or $(SEEDS),1000) -mutants
 
 .PHONY: synth
 synth: install ## Synthesize the stack and the example below build, the CDK's warnings as errors
@@ -152,10 +172,7 @@ synth: install ## Synthesize the stack and the example below build, the CDK's wa
 .PHONY: bench
 bench: install ## Benchmarks
 	CDK_VALIDATION=false go test ./tests/synth -run '^$$' -bench .
-
-.PHONY: bench-kpl
-bench-kpl: ## De-aggregation beside the Go module of awslabs: the same results, and how long they take
-	cd tests/bench/kpl && go vet ./... && go tool -modfile=../../../tools/go.mod staticcheck ./... && go mod tidy -diff
+	cd tests/bench/kit && go test -run '^$$' -bench . ./...
 	cd tests/bench/kpl && go test -bench . ./...
 
 .PHONY: bench-synth

@@ -20,11 +20,11 @@ import (
 const profileKey = "Millrace::LocalProfile"
 
 // start does the steps of Up. What it leaves running, Close stops.
-func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
+func (m *Machine) start(ctx context.Context, o Options, log *step.Log) error {
 	if err := checkTools(ctx, m.paths); err != nil {
 		return err
 	}
-	port, err := choosePort(port)
+	port, err := choosePort(o.Port)
 	if err != nil {
 		return err
 	}
@@ -34,6 +34,9 @@ func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
 	m.Port, m.Endpoint = port, endpointOf(port)
 	if port, err = m.limitShards(); err != nil {
 		return err
+	}
+	if o.Empty {
+		return m.runEmulator(ctx, log, port)
 	}
 
 	// Neither the synthesis nor the emulator needs the other; the stack is

@@ -57,6 +57,9 @@ type Options struct {
 	Port int
 	// Limits of the streams' shards; the zero value has none, as the emulator.
 	Limits throttle.Limits
+	// Empty starts the emulator alone, without the CDK's bootstrap and the stack: for
+	// what deploys stacks of its own.
+	Empty bool
 	// Log takes the progress; nil discards it.
 	Log *step.Log
 }
@@ -84,8 +87,8 @@ type Machine struct {
 	shards   *limited // nil without limits
 }
 
-// Up starts the emulator, bootstraps it and deploys the stack. It returns when
-// the stack stands; until then ctx stops it, later Close does.
+// Up starts the emulator, bootstraps it and deploys the stack, unless it is to be
+// Empty. It returns when the stack stands; until then ctx stops it, later Close does.
 //
 // The error is a *RunningError if a machine runs already in this checkout, a
 // *MissingError if tools are missing, a *PortError if the port is taken and a
@@ -110,7 +113,7 @@ func Up(ctx context.Context, o Options) (*Machine, error) {
 	if log == nil {
 		log = step.New(nil)
 	}
-	if err := m.start(ctx, o.Port, log); err != nil {
+	if err := m.start(ctx, o, log); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil

@@ -34,7 +34,7 @@ import (
 )
 
 // Destination is where records are delivered to: an [S3], [OpenSearch],
-// [OpenSearchServerless], [Splunk] or [HTTPEndpoint].
+// [OpenSearchServerless], [Splunk], [HTTPEndpoint], [Iceberg] or [Snowflake].
 type Destination interface {
 	// validate notes what is wrong with it, in a delivery with these props.
 	validate(props Props, c *spec.Check)
@@ -69,12 +69,14 @@ func (t *Transform) function() gofunc.Props {
 	return p
 }
 
-// Props of [New]. To is required, and one of Source and DirectPut.
+// Props of [New]. To is required, and one of Source, DirectPut and MSK.
 type Props struct {
 	// Source that is delivered.
 	Source Source
 	// DirectPut takes the records of producers, instead of a Source.
 	DirectPut *DirectPut
+	// MSK is a topic that is delivered, instead of a Source.
+	MSK *MSK
 	// To is the destination.
 	To Destination
 	// CloudWatchLogs, if the records are a subscription's of CloudWatch Logs; nil

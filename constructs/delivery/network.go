@@ -94,7 +94,7 @@ func (d *Delivery) connect(n Network) *awskinesisfirehose.CfnDeliveryStream_VpcC
 		return stack.FormatArn(&awscdk.ArnComponents{Service: jsii.String("ec2"), Account: account, Resource: jsii.String(resource), ResourceName: id})
 	}
 	interfaces := ec2(nil, "network-interface", jsii.String("*"))
-	// A subnet can be shared by another account, whose number is in its ARN then.
+	// A VPC can be shared by another account, whose number is in its ARN then.
 	anyone := jsii.String("*")
 	where := []*string{interfaces}
 	ids := n.VPC.SelectSubnets(n.Subnets).SubnetIds
@@ -108,11 +108,12 @@ func (d *Delivery) connect(n Network) *awskinesisfirehose.CfnDeliveryStream_VpcC
 	}
 	d.allow(where, "ec2:CreateNetworkInterface")
 	d.allow([]*string{interfaces}, "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface")
-	d.allow([]*string{jsii.String("*")}, "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcAttribute", "ec2:DescribeVpcs")
+	d.allow([]*string{ec2(anyone, "vpc", n.VPC.VpcId())}, "ec2:DescribeVpcAttribute")
+	d.allow([]*string{jsii.String("*")}, "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs")
 	role.Also(d.role, accept.Finding{
-		Reason:    "Firehose reaches the VPC by network interfaces whose ids it makes itself, in these subnets and groups, which another account may share; EC2 takes no resource for Describe actions.",
+		Reason:    "Firehose reaches the VPC by network interfaces whose ids it makes itself, in these subnets and groups, which another account may share; EC2 takes no resource for most Describe actions.",
 		IDs:       []string{"AwsSolutions-IAM5"},
-		AppliesTo: []string{"Resource::*", `/^Resource::arn:.*:ec2:.*:\*:(subnet|security-group)\/.*$/`},
+		AppliesTo: []string{"Resource::*", `/^Resource::arn:.*:ec2:.*:\*:(vpc|subnet|security-group)\/.*$/`},
 	})
 	return &awskinesisfirehose.CfnDeliveryStream_VpcConfigurationProperty{
 		RoleArn: d.role.RoleArn(), SubnetIds: ids, SecurityGroupIds: &groupIDs,

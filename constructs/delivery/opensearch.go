@@ -40,6 +40,8 @@ func (o OpenSearch) validate(props Props, c *spec.Check) {
 	if valid.Missing(o.Domain) {
 		c.Add("Domain", nil, "documents go to a domain that there is: it costs by the hour and outlives a delivery",
 			"set it to an awsopensearchservice.Domain")
+	} else if cfn, ok := o.Domain.Node().DefaultChild().(awsopensearchservice.CfnDomain); ok && cfn.VpcOptions() != nil && o.VPC == nil {
+		c.Add("VPC", nil, "the domain is in a VPC, where Firehose reaches it through network interfaces only", "set it to the domain's VPC")
 	}
 	o.check(c)
 	o.Failed.validateIn("Failed", props, c)

@@ -54,6 +54,9 @@ func (s S3) validate(props Props, c *spec.Check) {
 	}
 	if b := s.Backup; b != nil {
 		c.Merge(b.Validate(""))
+		if props.MSK != nil {
+			c.Add("Backup", "set, and the source is MSK", "Firehose backs up records of Kinesis streams and of producers only", "leave it out: the topic has the records")
+		}
 		if b.Bucket == nil || b.Bucket == s.Bucket {
 			b.Apart(c, s.S3Delivery)
 		}

@@ -38,13 +38,21 @@ type DirectPut struct {
 }
 
 func (p Props) checkSource(c *spec.Check) {
+	if p.MSK != nil {
+		p.MSK.check(c)
+	}
 	switch {
+	case p.MSK != nil && p.DirectPut != nil:
+		c.Add("MSK", "set beside DirectPut", "a delivery has one source, and one that reads a topic has no encryption of its own, as the cluster's holds", "leave one of them out")
+	case p.MSK != nil && !valid.Missing(p.Source):
+		c.Add("MSK", "set beside Source", "a delivery has one source", "leave one of them out")
+	case p.MSK != nil:
 	case p.DirectPut != nil && !valid.Missing(p.Source):
 		c.Add("DirectPut", "set beside Source", "a delivery has one source; one that reads a Kinesis stream takes no records of producers and no encryption of its own, as the stream's holds",
 			"leave DirectPut out, and encrypt the stream; or leave Source out")
 	case p.DirectPut != nil:
 	case valid.Missing(p.Source):
-		c.Add("Source", nil, "a delivery reads a stream", "set it to a *stream.Stream, or set DirectPut")
+		c.Add("Source", nil, "a delivery reads a stream", "set it to a *stream.Stream, or set DirectPut or MSK")
 	case p.Source.Kind() != spec.Kinesis:
 		c.Add("Source", string(p.Source.Kind()), "Firehose reads Kinesis streams only", "set it to a *stream.Stream")
 	}
@@ -52,6 +60,10 @@ func (p Props) checkSource(c *spec.Check) {
 
 // attachSource puts the source into cfn.
 func (d *Delivery) attachSource(cfn *awskinesisfirehose.CfnDeliveryStreamProps) {
+	if d.props.MSK != nil {
+		d.props.MSK.attach(d, cfn)
+		return
+	}
 	if put := d.props.DirectPut; put != nil {
 		encryption := &awskinesisfirehose.CfnDeliveryStream_DeliveryStreamEncryptionConfigurationInputProperty{KeyType: jsii.String("AWS_OWNED_CMK")}
 		if put.Key != nil {
@@ -69,7 +81,10 @@ func (d *Delivery) attachSource(cfn *awskinesisfirehose.CfnDeliveryStreamProps) 
 
 // acceptSource records what checkers say of the source.
 func (d *Delivery) acceptSource() {
-	if d.props.DirectPut == nil {
+	if d.props.MSK != nil {
+		accept.On(d.resource, accept.Because("The source is a topic of Amazon MSK, which is encrypted itself; Firehose has no encryption of its own then.",
+			"AwsSolutions-KDF1"))
+	} else if d.props.DirectPut == nil {
 		accept.On(d.resource, accept.Because("The source is a Kinesis stream, which is encrypted itself; Firehose refuses encryption of its own then.",
 			"AwsSolutions-KDF1"))
 	}
@@ -82,6 +97,9 @@ func (d *Delivery) GrantPut(grantee awsiam.IGrantable) awsiam.Grant {
 
 // sourceSignals tell how the delivery keeps up with its source, or its producers.
 func (d *Delivery) sourceSignals() []watch.Signal {
+	if d.props.MSK != nil {
+		return d.props.MSK.signals(d)
+	}
 	if d.props.DirectPut != nil {
 		return []watch.Signal{d.quota(), {
 			Owner: d.construct, Name: "PutThrottled", Graph: "Records turned away", Metric: d.metric("ThrottledRecords", "Sum"), Runbook: "delivery-put-throttled",

@@ -37,6 +37,7 @@ func (s Splunk) validate(props Props, c *spec.Check) {
 
 func (s Splunk) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
 	d.place(s.Failed)
+	d.smallTransform()
 	settings := s.WithDefaults()
 	props.SplunkDestinationConfiguration = &awskinesisfirehose.CfnDeliveryStream_SplunkDestinationConfigurationProperty{
 		HecEndpoint:                       jsii.String(settings.Endpoint),
@@ -51,6 +52,16 @@ func (s Splunk) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamP
 		S3Configuration:          d.failed(s.Failed),
 		CloudWatchLoggingOptions: d.logging("Splunk"),
 		ProcessingConfiguration:  d.processing(),
+	}
+}
+
+// smallTransform is AWS's default of what a transform is handed toward Splunk and
+// Snowflake: 256 KiB.
+func (d *Delivery) smallTransform() {
+	if t := d.props.Transform; t != nil && t.BufferSize == 0 {
+		small := *t
+		small.BufferSize = .25
+		d.props.Transform = &small
 	}
 }
 

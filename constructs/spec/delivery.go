@@ -162,7 +162,8 @@ func pattern(text string) string {
 // Transform are the settings of a Lambda function that changes records on their
 // way through Firehose.
 type Transform struct {
-	// BufferSize in MiB handed to an invocation, 0.2 to 3; 1 by default.
+	// BufferSize in MiB handed to an invocation, 0.2 to 3; 1 by default, 0.25 toward
+	// Splunk and Snowflake.
 	BufferSize float64
 	// BufferInterval after which an invocation is made, 0 s to 900 s; 60 s by
 	// default, Zero for none.

@@ -124,6 +124,18 @@ var (
 	HTTPEndpointAttributeValue = Limit[int]{0, 1_024, "HttpEndpointCommonAttribute AttributeValue, in characters"}
 	HTTPEndpointBufferSize     = Limit[int]{1, 64, "HttpEndpointBufferingHints SizeInMBs"}
 	HTTPEndpointBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "HttpEndpointBufferingHints IntervalInSeconds; spec.Zero for none"}
+
+	// IcebergErrorPrefix and IcebergQuery are in characters; the buffer is that of S3.
+	IcebergErrorPrefix = Limit[int]{0, 1_024, "Firehose S3ErrorOutputPrefix, in characters"}
+	IcebergQuery       = Limit[int]{1, 5_120, "Firehose ProcessorParameterValue, in characters"}
+
+	// SnowflakeAccount and SnowflakeName are in characters, the buffer in MiB.
+	SnowflakeAccount        = Limit[int]{24, 2_048, "Firehose SnowflakeAccountUrl, in characters"}
+	SnowflakeName           = Limit[int]{1, 255, "Firehose SnowflakeDestinationConfiguration, in characters"}
+	SnowflakeBufferSize     = Limit[int]{1, 128, "SnowflakeBufferingHints SizeInMBs"}
+	SnowflakeBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "SnowflakeBufferingHints IntervalInSeconds"}
+
+	MSKRetention = Limit[time.Duration]{time.Minute, math.MaxInt64, "a topic's retention.ms; spec.Forever for a topic that keeps its records"}
 )
 
 // Filters of an event source mapping: how many, and the length of each.

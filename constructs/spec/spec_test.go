@@ -17,6 +17,10 @@ func TestDefaultsAreValid(t *testing.T) {
 		"consumer":  Consumer{}.Validate("p", aDay),
 		"s3":        S3Delivery{}.Validate("p"),
 		"transform": Transform{}.Validate("p"),
+		"search":    OpenSearchDelivery{Index: "i"}.Validate("p"),
+		"searching": OpenSearchServerlessDelivery{Index: "i"}.Validate("p"),
+		"splunk":    SplunkDelivery{Endpoint: "https://splunk:8088"}.Validate("p"),
+		"http":      HTTPEndpointDelivery{URL: "https://example.com"}.Validate("p"),
 	} {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -71,6 +75,10 @@ func TestInvalidSettingsAreNamed(t *testing.T) {
 		"transform buffer too small":         {Transform{BufferSize: .1}.Validate("p"), "BufferSize"},
 		"transform buffer too big":           {Transform{BufferSize: 4}.Validate("p"), "BufferSize"},
 		"transform with a negative interval": {Transform{BufferInterval: -time.Second}.Validate("p"), "BufferInterval"},
+		"index in capitals":                  {OpenSearchDelivery{Index: "Races"}.Validate("p"), "Index"},
+		"index that isn't there":             {OpenSearchServerlessDelivery{}.Validate("p"), "Index"},
+		"acknowledgement too soon":           {SplunkDelivery{Endpoint: "https://splunk:8088", AcknowledgmentTimeout: time.Minute}.Validate("p"), "AcknowledgmentTimeout"},
+		"endpoint that can't be read":        {HTTPEndpointDelivery{URL: "https://%zz"}.Validate("p"), "URL"},
 		"everything wrong at once": {
 			consumer(Consumer{BatchSize: -1, ParallelizationFactor: 99, MaximumRecordAge: time.Second, StartingPosition: "x"}),
 			"StartingPosition BatchSize ParallelizationFactor MaximumRecordAge",

@@ -12,6 +12,7 @@ import (
 
 	"github.com/millrace/millrace/lambdas/kit/boot"
 	"github.com/millrace/millrace/lambdas/kit/reject"
+	"github.com/millrace/millrace/lambdas/podium/handler"
 )
 
 func main() {
@@ -20,11 +21,11 @@ func main() {
 	if err != nil {
 		fatal(err)
 	}
-	p, err := newProgram(os.Getenv, dynamodb.NewFromConfig(cfg), reject.NewS3(cfg, os.Getenv))
+	h, err := handler.New(os.Getenv, dynamodb.NewFromConfig(cfg), reject.NewS3(cfg, os.Getenv))
 	if err != nil {
 		fatal(err)
 	}
-	lambda.Start(p.handle)
+	lambda.Start(h.Handle)
 }
 
 func fatal(err error) {

@@ -42,6 +42,59 @@ type Podium struct {
 	Top []Place `json:"top" dynamodbav:"top"`
 }
 
+// Standings are where a podium looks up what changes don't tell it.
+type Standings interface {
+	// Racer is the racer's present state; false if there is none.
+	Racer(name string) (Place, bool, error)
+	// Racers are the present states of all of them.
+	Racers() ([]Place, error)
+}
+
+// Update brings the podium up to date with changes, which may come repeatedly, late
+// and in any order, as long as the standings hold them all: in the end it is right,
+// and it is never put back to a state that it had left. Version stays as it is.
+func (p Podium) Update(changes []Change, standings Standings) (Podium, error) {
+	known := map[string]bool{} // whose present state is among the changes
+	for {
+		next, rebuild := p.Merge(changes)
+		if rebuild || p.Version == 0 { // the race may be older than its podium
+			racers, err := standings.Racers()
+			if err != nil {
+				return p, err
+			}
+			return p.Of(racers), nil
+		}
+		entrants := slices.DeleteFunc(next.entrants(p), func(racer string) bool { return known[racer] })
+		if len(entrants) == 0 {
+			return next, nil
+		}
+		// A change that lets somebody in may be long outdated, or its racer be gone,
+		// and no other change may come any more to put that right.
+		for _, racer := range entrants {
+			changes = slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return c.Racer == racer })
+			place, ok, err := standings.Racer(racer)
+			if err != nil {
+				return p, err
+			}
+			if ok {
+				changes = append(changes, Change{Place: place})
+			}
+			known[racer] = true
+		}
+	}
+}
+
+// entrants are those of p who weren't on the podium before, or in a later state.
+func (p Podium) entrants(before Podium) []string {
+	var racers []string
+	for _, place := range p.Top {
+		if !slices.ContainsFunc(before.Top, func(b Place) bool { return b.Racer == place.Racer && b.Seq <= place.Seq }) {
+			racers = append(racers, place.Racer)
+		}
+	}
+	return racers
+}
+
 // Merge applies changes in their order. It reports rebuild if the podium can't
 // know its places any more: a member left or fell below all others, and a racer
 // who isn't on the podium may have moved up. The podium then has to be made

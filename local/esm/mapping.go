@@ -269,6 +269,7 @@ func (m *Mapping) read(ctx context.Context, p *poller) {
 		default:
 			var records []Record
 			var next string
+			asked := clock.Now()
 			records, next, err = m.options.Source.Read(ctx, iterator, wants)
 			if errors.Is(err, ErrIteratorExpired) {
 				iterator = ""
@@ -285,6 +286,9 @@ func (m *Mapping) read(ctx context.Context, p *poller) {
 				records = slices.DeleteFunc(records, func(r Record) bool { return r.Arrival.Before(since) })
 				p.mu.Lock()
 				p.Offer(clock.Now(), records)
+				if pause > 0 {
+					p.CaughtUp(asked)
+				}
 				p.closed = next == ""
 				p.mu.Unlock()
 				signal(p.wake)

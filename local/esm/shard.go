@@ -76,10 +76,11 @@ type Shard struct {
 	lanes    []*lane
 	next     int // lane to look at first
 
-	offered int64  // records offered so far
-	done    int64  // all before this index are dealt with
-	ahead   []bool // and those of the following that are
-	last    string // sequence number of the last record before done
+	offered int64     // records offered so far
+	done    int64     // all before this index are dealt with
+	ahead   []bool    // and those of the following that are
+	last    string    // sequence number of the last record before done
+	caught  time.Time // all that had arrived by then was offered
 	seqs    []string
 }
 
@@ -157,6 +158,10 @@ func (s *Shard) Offer(now time.Time, records []Record) {
 		l.size += s.settings.size(s.ID, r) + 1
 	}
 }
+
+// CaughtUp says that everything was offered that had arrived by then. A window
+// isn't idle, and isn't ended, as long as the shard can't be read.
+func (s *Shard) CaughtUp(then time.Time) { s.caught = then }
 
 // Resume says that everything up to a sequence number is dealt with already.
 func (s *Shard) Resume(after string) { s.last = after }
@@ -302,7 +307,7 @@ func (s *Shard) form(l *lane, now time.Time, closed bool) time.Time {
 		}
 	}
 	if len(l.queue) == 0 {
-		if l.window != nil {
+		if l.window != nil && now.Before(l.window.End.Add(idleWindow)) {
 			return l.window.End.Add(idleWindow)
 		}
 		return time.Time{}
@@ -354,7 +359,7 @@ func stateOf(l *lane) int {
 func (s *Shard) turnWindow(l *lane, now time.Time, closed bool) (time.Time, bool) {
 	if l.window != nil {
 		over := len(l.queue) > 0 && !l.queue[0].Arrival.Before(l.window.End) ||
-			len(l.queue) == 0 && (closed || !now.Before(l.window.End.Add(idleWindow)))
+			len(l.queue) == 0 && (closed || !now.Before(l.window.End.Add(idleWindow)) && !s.caught.Before(l.window.End))
 		if over {
 			l.work = append(l.work, attempt{final: true})
 			l.wait, l.until = 0, time.Time{}
@@ -561,4 +566,11 @@ func hash(key string) uint64 {
 		h = (h ^ uint64(key[i])) * 1099511628211
 	}
 	return h ^ h>>32
+}
+
+// Failed reads an answer to the batch as Lambda does: whether it failed, and the
+// first record that did.
+func (b *Batch) Failed(o Outcome) (from int, failed bool) {
+	_, ok, from := (&Shard{settings: b.Settings}).judge(&Task{Batch: *b}, o)
+	return from, !ok
 }

@@ -51,6 +51,7 @@ type run struct {
 
 func (r *run) drain(closed bool) {
 	for {
+		r.CaughtUp(r.now)
 		task, at := r.Next(r.now, closed)
 		switch {
 		case task == nil && at.IsZero():
@@ -392,6 +393,25 @@ func TestAWindowsLastInvocationIsGivenUp(t *testing.T) {
 		`"timeWindowInfo":{"window":{"start":"2026-01-01T12:00:00Z","end":"2026-01-01T12:01:00Z"},"isFinalInvokeForWindow":true,"isWindowTerminatedEarly":false}}`
 	if string(body) != want {
 		t.Errorf("got  %s\nwant %s", body, want)
+	}
+}
+
+// Else what had arrived in the window and wasn't read yet makes another window of the
+// same time, whose result takes the place of the first one's.
+func TestAWindowStaysOpenWhileItsShardCantBeRead(t *testing.T) {
+	s := NewShard(settings(func(s *Settings) { s.Tumbling = time.Minute }), "shardId-0")
+	s.Offer(start, records("a"))
+	task, _ := s.Next(start, false)
+	s.Invoked(start, task, Outcome{Payload: []byte(`{"state":{}}`)})
+	s.CaughtUp(start.Add(30 * time.Second))
+	later := start.Add(time.Hour)
+	// Nor is it due in the past, which would have the poller spin.
+	if task, at := s.Next(later, false); task != nil || !at.IsZero() {
+		t.Fatalf("a window that the reader isn't through with got %+v, or is due at %v", task, at)
+	}
+	s.CaughtUp(later)
+	if task, _ := s.Next(later, false); task == nil || !task.Window.Final {
+		t.Fatalf("the window is over, and got %+v", task)
 	}
 }
 

@@ -192,7 +192,7 @@ func (r *reader) destination(d *types.DestinationDescription) {
 		o := openSearch{
 			name: "AmazonOpenSearchServerlessDestinationDescription", failures: "AmazonOpenSearchService-failed",
 			endpoint: aws.ToString(x.CollectionEndpoint), index: aws.ToString(x.IndexName),
-			noID: true, // collections of time series and vectors refuse ids
+			noID: true, serverless: true, // collections of time series and vectors refuse ids
 		}
 		var size, interval *int32
 		if x.BufferingHints != nil {

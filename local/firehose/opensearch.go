@@ -17,6 +17,7 @@ type openSearch struct {
 	endpoint                 string
 	index, rotation, docType string
 	noID                     bool
+	serverless               bool // failed documents name their fields otherwise
 }
 
 func (r *reader) openSearch(o openSearch, size, interval, retry *int32, x *types.S3DestinationDescription, mode string, processing *types.ProcessingConfiguration) {
@@ -110,6 +111,10 @@ func (o *openSearch) send(ctx context.Context, b *batch) reply {
 
 func (o *openSearch) document(_ *batch, e entry, f *failure) {
 	a := o.action(e)
+	if o.serverless {
+		f.osIndex, f.osDocID = a.Index, a.ID
+		return
+	}
 	f.index, f.docID, f.docType = a.Index, a.ID, a.Type
 }
 
@@ -121,8 +126,9 @@ func oneLine(data []byte) []byte {
 	}
 	var out bytes.Buffer
 	if json.Compact(&out, data) != nil {
-		// The server must refuse it, but only it.
-		return bytes.ReplaceAll(data, []byte("\n"), []byte(" "))
+		// The server must refuse it, but only it. A space would mend a text with a new
+		// line in it; no JSON holds a NUL.
+		return bytes.ReplaceAll(data, []byte("\n"), []byte{0})
 	}
 	return out.Bytes()
 }

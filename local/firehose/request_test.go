@@ -247,6 +247,30 @@ func TestNoDocumentID(t *testing.T) {
 	}
 }
 
+// What tests/opensearch saw a node do, in a form that needs none.
+func TestACollectionsFailedDocumentsAndNewLinesInThem(t *testing.T) {
+	to := &server{answer: func(int, *http.Request, string) (int, string) {
+		return 200, `{"items":[{"index":{"status":400,"error":{}}}]}`
+	}}
+	b := start(t, wrapped(types.DestinationDescription{AmazonOpenSearchServerlessDestinationDescription: &types.AmazonOpenSearchServerlessDestinationDescription{
+		CollectionEndpoint: aws.String("https://search"), IndexName: aws.String("i"), S3DestinationDescription: failuresPlace,
+		RetryOptions: &types.AmazonOpenSearchServerlessRetryOptions{DurationInSeconds: aws.Int32(0)},
+	}}), Options{HTTP: to})
+	b.add("{\"text\":\"two\nlines\"}")
+	if err := b.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	// A text can't hold a new line: made a space, the record would become another.
+	if want := "POST https://search/_bulk {\"index\":{\"_index\":\"i\"}}\n{\"text\":\"two\x00lines\"}\n"; to.requests[0] != want {
+		t.Errorf("got  %q\nwant %q", to.requests[0], want)
+	}
+	for key, body := range b.s3.bodies() {
+		if d := documents(t, body)[0]; !strings.Contains(key, "AmazonOpenSearchService-failed/") || d.OSIndexName != "i" || d.ESIndexName != "" {
+			t.Errorf("%s: %s", key, body)
+		}
+	}
+}
+
 func splunkStream(kind types.HECEndpointType) *Description {
 	return wrapped(types.DestinationDescription{SplunkDestinationDescription: &types.SplunkDestinationDescription{
 		HECEndpoint: aws.String("https://splunk:8088"), HECToken: aws.String("token"), HECEndpointType: kind, HECAcknowledgmentTimeoutInSeconds: aws.Int32(180),
@@ -430,6 +454,37 @@ func TestStoppingIsNoFailureOfTheOtherSide(t *testing.T) {
 		}
 		if err := b.Close(context.Background()); err != nil || b.Stats().Delivered != 1 || calls != 2 {
 			t.Errorf("error %v, %d statements, stats %+v", err, calls, b.Stats())
+		}
+	})
+}
+
+// Whatever a destination answers, each record ends somewhere and is counted once.
+func FuzzEndpoint(f *testing.F) {
+	for _, answer := range []string{
+		`{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":429,"error":{"type":"cluster_block_exception"}}}]}`,
+		`{"text":"Success","code":0,"ackId":0}`, `{"acks":{"0":true}}`, `{"text":"Invalid token","code":4}`, `{"requestId":"` + id(1) + `","timestamp":1}`, "", "[]", "null", "\x00",
+	} {
+		f.Add(200, answer)
+		f.Add(503, answer)
+	}
+	f.Fuzz(func(t *testing.T, status int, answer string) {
+		for name, d := range map[string]*Description{
+			"OpenSearch": openSearchStream(nil), "Splunk": splunkStream(types.HECEndpointTypeRaw), "HTTP": httpStream(nil),
+		} {
+			to := &server{answer: func(int, *http.Request, string) (int, string) { return status, answer }}
+			b := start(t, d, Options{HTTP: to})
+			b.add(`{"n":1}`, `{"n":2}`)
+			if err := b.Flush(context.Background()); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			b.balanced()
+			failed := 0
+			for _, body := range b.s3.bodies() {
+				failed += len(documents(t, body))
+			}
+			if st := b.Stats(); st.Delivered+st.Failed != 2 || st.Failed != int64(failed) {
+				t.Errorf("%s: %d documents, stats %+v", name, failed, st)
+			}
 		}
 	})
 }

@@ -222,6 +222,8 @@ type failure struct {
 	index, docID  string
 	docType       string
 	table         *catalogTable // of a conversion
+	osIndex       string
+	osDocID       string
 }
 
 // document is a failed record as Firehose writes it: the fields' names, their
@@ -242,6 +244,8 @@ type document struct {
 	ESDocumentID           string `json:"esDocumentId,omitempty"`
 	ESIndexName            string `json:"esIndexName,omitempty"`
 	ESTypeName             string `json:"esTypeName,omitempty"`
+	OSDocumentID           string `json:"osDocumentId,omitempty"`
+	OSIndexName            string `json:"osIndexName,omitempty"`
 }
 
 // conversionDocument is a record that couldn't be converted, with the names that
@@ -280,6 +284,8 @@ func (s *Stream) fail(r *record, f failure, now time.Time) {
 		ESDocumentID:           f.docID,
 		ESIndexName:            f.index,
 		ESTypeName:             f.docType,
+		OSDocumentID:           f.osDocID,
+		OSIndexName:            f.osIndex,
 	}
 	if f.dataID != "" {
 		doc.SubsequenceNumber = new(int64)

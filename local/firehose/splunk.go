@@ -74,14 +74,16 @@ func (sp *splunk) send(ctx context.Context, b *batch) reply {
 	if err != nil {
 		return reply{problem: &problem{"Splunk.ConnectionClosed", err.Error()}}
 	}
-	if status != http.StatusOK {
-		return reply{problem: &problem{splunkCode(status), clipped(answer)}}
-	}
 	var got struct {
+		Code  int    `json:"code"`
 		AckID *int64 `json:"ackId"`
 	}
-	if json.Unmarshal(answer, &got) != nil || got.AckID == nil {
-		return reply{problem: &problem{"Splunk.AckIdNotFound", "The response has no ackId: the token must have indexer acknowledgement enabled. " + clipped(answer)}}
+	err = json.Unmarshal(answer, &got)
+	switch {
+	case status != http.StatusOK || err == nil && got.Code != 0:
+		return reply{problem: &problem{splunkCode(status, got.Code), clipped(answer)}}
+	case err != nil || got.AckID == nil:
+		return reply{problem: &problem{"Splunk.DisabledAck", "Indexer acknowledgement is disabled for the HEC token. " + clipped(answer)}}
 	}
 	b.state = acking{id: *got.AckID, since: s.clock.Now()}
 	return reply{wait: ackPoll}
@@ -109,13 +111,29 @@ func (sp *splunk) poll(ctx context.Context, b *batch, wait acking, header http.H
 
 func (sp *splunk) document(_ *batch, e entry, f *failure) { f.splunkEvent = e.rec.eventID() }
 
-// splunkCode is Firehose's name for a status of Splunk.
-func splunkCode(status int) string {
+// splunkCode is Firehose's name for an answer of Splunk's: by Splunk's own code, or
+// its status where something else answered. IndexerBusy isn't in AWS's list, but was
+// seen.
+func splunkCode(status, code int) string {
+	switch code {
+	case 1:
+		return "Splunk.DisabledToken"
+	case 2, 3, 4, 16:
+		return "Splunk.InvalidToken"
+	case 5, 6, 10, 11, 12, 13, 15:
+		return "Splunk.InvalidDataFormat"
+	case 7:
+		return "Splunk.InvalidIndex"
+	case 9:
+		return "Splunk.IndexerBusy"
+	case 14:
+		return "Splunk.DisabledAck"
+	}
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return "Splunk.InvalidToken"
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
-		return "Splunk.ServerBusy"
+		return "Splunk.IndexerBusy"
 	case status < 500:
 		return "Splunk.InvalidDataFormat"
 	}

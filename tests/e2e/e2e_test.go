@@ -215,6 +215,8 @@ func TestThePipelineUnderFaults(t *testing.T) {
 		})
 	})
 
+	t.Run("a function here is attached to a stream there", func(t *testing.T) { attachTo(t, p) })
+
 	t.Run("closing frees the port and leaves no state", func(t *testing.T) {
 		port := p.machine.Port
 		if err := p.machine.Close(); err != nil {
@@ -274,15 +276,20 @@ func record(name, racer string, seq int64, distance float64) string {
 	return string(data)
 }
 
-// put puts payloads into the stream in one call.
+// put puts payloads into the stack's stream in one call.
 func (p *pipeline) put(t *testing.T, key string, payloads ...string) {
+	t.Helper()
+	p.putTo(t, p.machine.Outputs[local.OutputStream], key, payloads...)
+}
+
+func (p *pipeline) putTo(t *testing.T, stream, key string, payloads ...string) {
 	t.Helper()
 	var entries []ktypes.PutRecordsRequestEntry
 	for _, payload := range payloads {
 		entries = append(entries, ktypes.PutRecordsRequestEntry{PartitionKey: aws.String(key), Data: []byte(payload)})
 	}
 	out, err := p.kinesis.PutRecords(t.Context(), &kinesis.PutRecordsInput{
-		StreamName: aws.String(p.machine.Outputs[local.OutputStream]), Records: entries,
+		StreamName: aws.String(stream), Records: entries,
 	})
 	if err != nil || *out.FailedRecordCount != 0 {
 		t.Fatalf("put: %v, %+v", err, out)

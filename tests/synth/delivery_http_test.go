@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/millrace/millrace/constructs/delivery"
+	"github.com/millrace/millrace/constructs/gofunc"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/stream"
 	"github.com/millrace/millrace/constructs/watch"
@@ -98,6 +99,29 @@ func TestASplunkDeliverysDefaultsAreWrittenOut(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	watch.New(stack, "Watch", watch.Props{Signals: d.Signals()})
+}
+
+// As AWS has it; what is set stays, and what was passed isn't changed.
+func TestATransformTowardSplunkIsHandedLessAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		set  float64
+		want string
+	}{{0, "0.25"}, {2, "2"}} {
+		app, stack := newStack(t)
+		transform := &delivery.Transform{Code: gofunc.Package(someCode), Transform: spec.Transform{BufferSize: c.set}}
+		to := delivery.Splunk{SplunkDelivery: spec.SplunkDelivery{Endpoint: "https://splunk.example.com:8088"}, Token: aSecret(stack, nil)}
+		delivery.New(stack, "D", delivery.Props{DirectPut: &delivery.DirectPut{}, To: to, Transform: transform})
+		got := at(destination(t, synth(t, app, "Test"), "SplunkDestinationConfiguration"), "ProcessingConfiguration", "Processors", 0, "Parameters")
+		size := ""
+		for _, p := range list(got) {
+			if at(p, "ParameterName") == "BufferSizeInMBs" {
+				size, _ = at(p, "ParameterValue").(string)
+			}
+		}
+		if size != c.want || transform.BufferSize != c.set {
+			t.Errorf("%g: %s, want %s", c.set, size, c.want)
+		}
+	}
 }
 
 func TestEverySettingOfSplunkAndHTTPReachesFirehose(t *testing.T) {

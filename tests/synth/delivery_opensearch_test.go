@@ -258,7 +258,7 @@ func TestADeliveryIntoAVPCMakesItsInterfacesThereOnly(t *testing.T) {
 		"ec2:CreateNetworkInterface":           {interfaces, ec2 + "subnet/subnet-0123456789abcdef1", ec2 + "security-group/sg-0123456789abcdef0"},
 		"ec2:CreateNetworkInterfacePermission": {interfaces}, "ec2:DeleteNetworkInterface": {interfaces},
 		"ec2:DescribeNetworkInterfaces": {"*"}, "ec2:DescribeSecurityGroups": {"*"}, "ec2:DescribeSubnets": {"*"},
-		"ec2:DescribeVpcAttribute": {"*"}, "ec2:DescribeVpcs": {"*"},
+		"ec2:DescribeVpcAttribute": {ec2 + "vpc/vpc-0123456789abcdef0"}, "ec2:DescribeVpcs": {"*"},
 	} {
 		slices.Sort(want)
 		slices.Sort(allowed[action])
@@ -426,6 +426,12 @@ func TestOpenSearchSettingsThatCantHoldAreRefused(t *testing.T) {
 				o.SecurityGroups = append(o.SecurityGroups, awsec2.SecurityGroup_FromSecurityGroupId(s, jsii.Sprintf("G%d", i), jsii.Sprintf("sg-%d", i), nil))
 			}
 		}, "SecurityGroups"},
+		"a domain in a VPC without the VPC": {func(o *delivery.OpenSearch, s awscdk.Stack) {
+			o.Domain = awsopensearchservice.NewDomain(s, jsii.String("Inside"), &awsopensearchservice.DomainProps{
+				Version: awsopensearchservice.EngineVersion_OPENSEARCH_2_19(), Vpc: aVPC(s), Capacity: &awsopensearchservice.CapacityConfig{DataNodes: jsii.Number(2)},
+				ZoneAwareness: &awsopensearchservice.ZoneAwarenessConfig{Enabled: jsii.Bool(true)},
+			})
+		}, "VPC"},
 		"subnets that the VPC lacks": {func(o *delivery.OpenSearch, s awscdk.Stack) {
 			o.VPC, o.Subnets = aVPC(s), &awsec2.SubnetSelection{SubnetType: awsec2.SubnetType_PUBLIC}
 		}, "Subnets"},

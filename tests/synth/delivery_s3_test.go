@@ -38,7 +38,7 @@ func init() {
 		key := awskms.NewKey(stack, jsii.String("Key"), &awskms.KeyProps{EnableKeyRotation: jsii.Bool(true)})
 		return key, stream.New(stack, "Laps", stream.Props{Key: key})
 	}
-	fullest["s3-partitions"] = func(stack awscdk.Stack) {
+	fullest["delivery-s3-partitions"] = func(stack awscdk.Stack) {
 		key, laps := encrypted(stack)
 		logs := logsBucket(stack)
 		backups := delivery.New(stack, "Other", delivery.Props{Source: laps, To: delivery.S3{Key: key, AccessLogs: logs}, LogKey: key}).Bucket()
@@ -61,7 +61,7 @@ func init() {
 			},
 		})
 	}
-	fullest["s3-parquet"] = func(stack awscdk.Stack) {
+	fullest["delivery-s3-parquet"] = func(stack awscdk.Stack) {
 		key, laps := encrypted(stack)
 		delivery.New(stack, "Table", delivery.Props{Source: laps, LogKey: key, To: delivery.S3{
 			S3Delivery: spec.S3Delivery{Format: spec.Parquet{Compression: spec.ParquetGZIP, Version: spec.ParquetV2, Dictionary: true, PageSize: 128, BlockSize: 64}},
@@ -69,7 +69,7 @@ func init() {
 			Key:        key, AccessLogs: logsBucket(stack), Backup: &delivery.Backup{},
 		}})
 	}
-	fullest["s3-orc"] = func(stack awscdk.Stack) {
+	fullest["delivery-s3-orc"] = func(stack awscdk.Stack) {
 		key, laps := encrypted(stack)
 		account := stack.Account()
 		database := awsglue.NewCfnDatabase(stack, jsii.String("Race"), &awsglue.CfnDatabaseProps{CatalogId: account, DatabaseInput: &awsglue.CfnDatabase_DatabaseInputProperty{}})
@@ -101,7 +101,7 @@ func toS3(t *testing.T, template *snapshot.Template, id string) any {
 
 func TestPartitionsAreMadeOfJqAndALambda(t *testing.T) {
 	app, stack := newStack(t)
-	fullest["s3-partitions"](stack)
+	fullest["delivery-s3-partitions"](stack)
 	s3 := toS3(t, synth(t, app, "Test"), "Archive")
 	if at(s3, "DynamicPartitioningConfiguration", "Enabled") != true || at(s3, "DynamicPartitioningConfiguration", "RetryOptions", "DurationInSeconds") != 600.0 {
 		t.Errorf("partitioning: %v", at(s3, "DynamicPartitioningConfiguration"))
@@ -176,7 +176,7 @@ func signalNames(d interface{ Signals() []watch.Signal }) (names []string) {
 
 func TestATableIsDefinedFromAStruct(t *testing.T) {
 	app, stack := newStack(t)
-	fullest["s3-parquet"](stack)
+	fullest["delivery-s3-parquet"](stack)
 	template := synth(t, app, "Test")
 	databaseID, database := template.Only(t, "AWS::Glue::Database")
 	tableID, table := template.Only(t, "AWS::Glue::Table")
@@ -244,7 +244,7 @@ func TestATableIsDefinedFromAStruct(t *testing.T) {
 
 func TestATableOfGivenColumnsHasItsFormatsClasses(t *testing.T) {
 	app, stack := newStack(t)
-	fullest["s3-orc"](stack)
+	fullest["delivery-s3-orc"](stack)
 	template := synth(t, app, "Test")
 	_, table := template.Only(t, "AWS::Glue::Table")
 	storage := at(table.Properties, "TableInput", "StorageDescriptor")
@@ -298,7 +298,7 @@ func TestAnExistingTableIsReadWhereItIs(t *testing.T) {
 
 func TestObjectsMoveToColderClasses(t *testing.T) {
 	app, stack := newStack(t)
-	fullest["s3-partitions"](stack)
+	fullest["delivery-s3-partitions"](stack)
 	for id, b := range synth(t, app, "Test").OfType("AWS::S3::Bucket") {
 		if !strings.HasPrefix(id, "ArchiveBucket") {
 			continue

@@ -331,8 +331,12 @@ var withoutResources = map[string]string{
 	"xray:PutTraceSegments":    "X-Ray has no resource that a trace is put to",
 	"xray:PutTelemetryRecords": "X-Ray has no resource that telemetry is put to",
 
+	"lakeformation:GetDataAccess": "Lake Formation checks its own grants of the table",
+
 	"ec2:DescribeNetworkInterfaces": "EC2 describes all or none",
+	"ec2:DescribeSecurityGroups":    "EC2 describes all or none",
 	"ec2:DescribeSubnets":           "EC2 describes all or none",
+	"ec2:DescribeVpcs":              "EC2 describes all or none",
 }
 
 // byCondition are actions that may be allowed on "*" where a condition names what

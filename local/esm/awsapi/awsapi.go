@@ -67,7 +67,7 @@ func Settings(d *lambda.GetEventSourceMappingOutput) (*esm.Settings, error) {
 			patterns = append(patterns, aws.ToString(f.Pattern))
 		}
 		var err error
-		if s.Filter, err = newFilter(s.Kind, patterns); err != nil {
+		if s.Filter, err = NewFilter(s.Kind, patterns); err != nil {
 			return nil, fmt.Errorf("event source mapping %s: %w", s.UUID, err)
 		}
 	}
@@ -89,7 +89,8 @@ type filter struct {
 	kind esm.Kind
 }
 
-func newFilter(kind esm.Kind, patterns []string) (esm.Filter, error) {
+// NewFilter compiles a mapping's filter criteria. The error names each wrong one.
+func NewFilter(kind esm.Kind, patterns []string) (esm.Filter, error) {
 	of := pattern.Kinesis
 	if kind == esm.DynamoDB {
 		of = pattern.DynamoDB

@@ -1,6 +1,6 @@
-// Package memory is a stream in memory, with shards that split and merge, and a
-// table with a stream of its changes: the sources of simulations and benchmarks.
-// They keep every record.
+// Package memory is a stream in memory, with shards that split, merge and roll over,
+// and a table with a stream of its changes: the sources of simulations and
+// benchmarks. They keep every record.
 package memory
 
 import (
@@ -25,8 +25,9 @@ type Stream struct {
 
 	mu     sync.Mutex
 	shards []*shard
-	next   int64 // sequence number
-	age    int   // how often iterators expired
+	next   int64             // sequence number
+	hashes map[string]uint64 // of the keys seen
+	age    int               // how often iterators expired
 }
 
 type shard struct {
@@ -42,7 +43,7 @@ var _ esm.Source = (*Stream)(nil)
 
 // New is a stream of n shards of equal size.
 func New(n int) *Stream {
-	s := &Stream{}
+	s := &Stream{hashes: map[string]uint64{}}
 	step := ^uint64(0)/uint64(n) + 1
 	for i := range n {
 		to := ^uint64(0)
@@ -58,7 +59,8 @@ func (s *Stream) add(from, to uint64, parents ...string) {
 	s.shards = append(s.shards, &shard{id: fmt.Sprintf("shardId-%012d", len(s.shards)), parents: parents, from: from, to: to})
 }
 
-// Put appends a record, as PutRecord does, and returns its shard and sequence number.
+// Put appends a record, as PutRecord does, and returns its shard and sequence
+// number: a stream's sequence numbers count from 1.
 func (s *Stream) Put(now time.Time, key string, data []byte) (shardID, sequence string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,15 +71,32 @@ func (s *Stream) Put(now time.Time, key string, data []byte) (shardID, sequence 
 
 // route is the shard of a key, with the next sequence number.
 func (s *Stream) route(key string) (*shard, string) {
-	sum := md5.Sum([]byte(key))
-	hash := binary.BigEndian.Uint64(sum[:])
+	hash, seen := s.hashes[key]
+	if !seen {
+		sum := md5.Sum([]byte(key))
+		hash = binary.BigEndian.Uint64(sum[:])
+		s.hashes[key] = hash
+	}
 	for _, sh := range s.shards {
 		if !sh.closed && sh.from <= hash && hash <= sh.to {
 			s.next++
-			return sh, fmt.Sprintf("%056d", s.next)
+			return sh, padded(s.next)
 		}
 	}
 	panic("the shards don't cover every hash key")
+}
+
+// padded to the 56 digits of Kinesis.
+func padded(n int64) string {
+	digits := [56]byte{}
+	for i := range digits {
+		digits[i] = '0'
+	}
+	for i := len(digits) - 1; n > 0; i-- {
+		digits[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return string(digits[:])
 }
 
 // Split closes the i-th open shard and opens two in its place. It reports whether
@@ -113,6 +132,20 @@ func (s *Stream) Merge(i int) bool {
 		}
 	}
 	return false
+}
+
+// Roll closes the i-th open shard and opens one in its place, as DynamoDB does every
+// few hours. It reports whether there is such a shard.
+func (s *Stream) Roll(i int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh := s.open(i)
+	if sh == nil {
+		return false
+	}
+	sh.closed = true
+	s.add(sh.from, sh.to, sh.id)
+	return true
 }
 
 // Expire makes every iterator expire that was given out.

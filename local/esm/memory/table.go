@@ -39,15 +39,7 @@ func (t *Table) Put(now time.Time, id string, item Item) {
 func (t *Table) Delete(now time.Time, id string) { t.change(now, id, nil) }
 
 // Roll closes the open shard and opens its child, as DynamoDB does every few hours.
-func (t *Table) Roll() {
-	s := t.Stream
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sh := s.open(0); sh != nil {
-		sh.closed = true
-		s.add(sh.from, sh.to, sh.id)
-	}
-}
+func (t *Table) Roll() { t.Stream.Roll(0) }
 
 // Disable ends the stream: its shard is closed and has no child. Nothing may be put
 // after that.

@@ -33,7 +33,7 @@ func runIn(t *testing.T, ctx context.Context, env map[string]string, args ...str
 }
 
 func TestHelpHasExamples(t *testing.T) {
-	for _, command := range []string{"", "race", "standings", "demo", "local up"} {
+	for _, command := range []string{"", "race", "standings", "demo", "local up", "local attach"} {
 		code, stdout, _ := run(t, append(strings.Fields(command), "--help")...)
 		if code != codeOK || !strings.Contains(stdout, "Examples:\n  millrace") || !strings.Contains(stdout, "Usage:") {
 			t.Errorf("`millrace %s --help` ended with %d and\n%s", command, code, stdout)
@@ -75,6 +75,28 @@ func TestWrongUsage(t *testing.T) {
 		},
 		"bad profiles of demo": {[]string{"demo", "--profile", "shard=1", "--records", "0"}, []string{"shard=1:", "--records 0"}},
 		"a port out of range":  {[]string{"local", "up", "--port", "-1"}, []string{"--port -1", "65535"}},
+		"all bad values of attach": {
+			[]string{
+				"local", "attach", "--stream", "telemetry", "--at", "soon", "--env", "TABLE", "--env", "AWS_ENDPOINT_URL=x", "--records", "0", "--for", "-1s",
+				"--filter", `{"data":1}`, "--memory", "0", "--timeout", "1h", "--window", "6m", "--batch-size", "0", "--parallelization", "11", "--retries", "-2",
+			},
+			[]string{
+				`--stream "telemetry": it must be an ARN`, "--package missing", `--at "soon"`, `--env "TABLE": must be NAME=value`, `--env "AWS_ENDPOINT_URL"`, "--records 0", "--for -1",
+				"--filter", "--memory 0", "--timeout 1h", "--window 6m", "--batch-size 0", "--parallelization 11", "--retries -2", "millrace local attach --help",
+			},
+		},
+		"attach to a consumer's fan-out": {
+			[]string{"local", "attach", "--stream", "arn:aws:kinesis:eu-west-1:111122223333:stream/s/consumer/c:1", "--package", "."},
+			[]string{"name the stream: arn:aws:kinesis:eu-west-1:111122223333:stream/s\n"},
+		},
+		"attach to a table's past": {
+			[]string{"local", "attach", "--stream", "arn:aws:dynamodb:eu-west-1:111122223333:table/t/stream/2026-01-01T00:00:00.000", "--package", ".", "--at", "15m"},
+			[]string{"--at", "DynamoDB streams can't be read from a time on", "TRIM_HORIZON"},
+		},
+		"attach to the future": {
+			[]string{"local", "attach", "--stream", "arn:aws:kinesis:eu-west-1:111122223333:stream/s", "--package", ".", "--at", "2200-01-01T00:00:00Z"},
+			[]string{"--at", "2200-01-01", "LATEST"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := run(t, c.args...)

@@ -34,7 +34,7 @@ build/local in it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.localUp(), p.localDown(), p.localStatus())
+	cmd.AddCommand(p.localUp(), p.localDown(), p.localStatus(), p.localAttach())
 	return cmd
 }
 

@@ -1,0 +1,83 @@
+package sim
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/local/esm/memory"
+)
+
+// Put is a record that was put.
+type Put struct {
+	Sequence, Shard, Key string
+	Data                 []byte
+	// Made is the i that the scenario made it for: a duplicate has that of its original.
+	Made      int
+	Malformed bool // cut off in its middle
+}
+
+// journal is a stream with the memory of everything that was put to it. A record's
+// number counts them from 0: it is the sequence number less one.
+type journal struct {
+	stream *memory.Stream
+	puts   []Put
+	of     []place          // by number
+	keys   map[string]int32 // by name
+	byKey  [][]int32        // numbers
+	shards map[string][]int32
+}
+
+// place of a record among those of its key.
+type place struct{ key, ordinal int32 }
+
+func newJournal(stream *memory.Stream) *journal {
+	return &journal{stream: stream, keys: map[string]int32{}, shards: map[string][]int32{}}
+}
+
+func (j *journal) put(p Put) int {
+	if p.Data == nil {
+		p.Data = []byte{} // as it is decoded
+	}
+	n := int32(len(j.puts))
+	p.Shard, p.Sequence = j.stream.Put(time.Now(), p.Key, p.Data)
+	j.puts = append(j.puts, p)
+	key, ok := j.keys[p.Key]
+	if !ok {
+		key = int32(len(j.byKey))
+		j.keys[p.Key] = key
+		j.byKey = append(j.byKey, nil)
+	}
+	j.of = append(j.of, place{key, int32(len(j.byKey[key]))})
+	j.byKey[key] = append(j.byKey[key], n)
+	j.shards[p.Shard] = append(j.shards[p.Shard], n)
+	return int(n)
+}
+
+// number of the record with a sequence number, -1 for none.
+func (j *journal) number(sequence string) int {
+	n, err := strconv.Atoi(strings.TrimLeft(sequence, "0"))
+	if err != nil || n < 1 || n > len(j.puts) {
+		return -1
+	}
+	return n - 1
+}
+
+// reshard splits, merges or rolls a shard over.
+func (j *journal) reshard(w *World) {
+	i := w.rand.IntN(4)
+	switch w.rand.IntN(3) {
+	case 0:
+		if j.stream.Split(i) {
+			w.trace("open shard %d splits", i)
+		}
+	case 1:
+		if j.stream.Merge(i) {
+			w.trace("open shard %d merges with its neighbour", i)
+		}
+	default:
+		if j.stream.Roll(i) {
+			w.trace("open shard %d rolls over", i)
+		}
+	}
+}

@@ -1,0 +1,369 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/millrace/millrace/local/esm"
+)
+
+// model is what a mapping must have done, by what was seen to happen. Records go by
+// their numbers in the journal.
+type model struct {
+	counts    esm.Counts
+	dealt     []bool  // succeeded, or reported: the next of its key may come
+	settled   []bool  // and never needed again: with windows, once the window is over
+	succeeded []bool  // in an invocation at least
+	prefix    []int32 // how many of a key's records are dealt with, from its first on
+	inBatch   []int32 // of a key
+	failed    map[int]bool
+	documents []document
+}
+
+// document of the failure destination, read.
+type document struct {
+	object string
+	event  *Event
+}
+
+// Failed tells whether a record, by its number, lies in the failure destination,
+// whole.
+func (f *Function) Failed(number int) bool { return f.model.failed[number] }
+
+func (m *model) grow(j *journal) {
+	if n := len(j.puts) - len(m.dealt); n > 0 {
+		m.dealt = append(m.dealt, make([]bool, n)...)
+		m.settled = append(m.settled, make([]bool, n)...)
+		m.succeeded = append(m.succeeded, make([]bool, n)...)
+	}
+	if n := len(j.byKey) - len(m.prefix); n > 0 {
+		m.prefix = append(m.prefix, make([]int32, n)...)
+		m.inBatch = append(m.inBatch, make([]int32, n)...)
+	}
+}
+
+// deliver notes that records are handed over: those of a key never before the
+// earlier ones are dealt with.
+func (f *Function) deliver(b *begun) {
+	m, j, records := &f.model, f.journal, b.task.Records
+	m.counts.Invocations++
+	m.counts.InvokedEventCount += int64(len(records))
+	m.grow(j)
+	for i := range records {
+		p := j.of[j.number(records[i].Sequence)]
+		switch next := m.prefix[p.key] + m.inBatch[p.key]; {
+		case p.ordinal == next:
+			m.inBatch[p.key]++
+		case p.ordinal > next:
+			f.world.blameLocked("%s gets record %s of key %s before an earlier one is dealt with", f.Name, short(records[i].Sequence), records[i].Key)
+		}
+	}
+	for i := range records {
+		m.inBatch[j.of[j.number(records[i].Sequence)].key] = 0
+	}
+}
+
+// told reads an answer as the documentation has it.
+func (f *Function) told(b *begun, o esm.Outcome) {
+	m, records := &f.model, b.task.Records
+	if o.Err != nil {
+		m.counts.Invocations--
+		m.counts.FailedInvokeEventCount += int64(len(records))
+		return
+	}
+	if o.FunctionError != "" {
+		m.counts.Errors++
+	}
+	lowest := len(records)
+	if o.FunctionError == "" && bytes.Contains(o.Payload, []byte("itemIdentifier")) {
+		var answer events.KinesisEventResponse
+		if err := json.Unmarshal(o.Payload, &answer); err != nil {
+			panic(err) // it is our handlers'
+		}
+		for _, failure := range answer.BatchItemFailures {
+			lowest = min(lowest, max(0, slices.IndexFunc(records, func(r esm.Record) bool { return r.Sequence == failure.ItemIdentifier })))
+		}
+	}
+	if o.FunctionError != "" || b.task.Window != nil && !b.task.Window.Final && !bytes.Contains(o.Payload, []byte(`"state":`)) {
+		lowest = 0
+	}
+	m.counts.FailedInvokeEventCount += int64(len(records) - lowest)
+	for i := range records[:lowest] {
+		n := f.journal.number(records[i].Sequence)
+		m.succeeded[n] = true
+		f.deal(b.shard, n, b.task.Window == nil)
+	}
+	if most := f.Settings.MaximumRetryAttempts; lowest == 0 && len(records) > 0 {
+		if n := b.shard.try(records); most != esm.Unlimited && n > most+1 {
+			f.world.blameLocked("%s gets %s for the %dth time: it holds up its shard", f.Name, span(records), n)
+		}
+	}
+	if b.task.Window != nil && b.task.Window.Final && o.FunctionError == "" {
+		f.closeWindow(b.shard)
+	}
+}
+
+// try counts how often the same batch was handed over in vain.
+func (s *shard) try(records []esm.Record) int {
+	t := tries{first: records[0].Sequence, last: records[len(records)-1].Sequence}
+	if held := s.tries[t.first]; held.last == t.last {
+		t = held
+	}
+	t.n++
+	s.tries[t.first] = t
+	return t.n
+}
+
+// closeWindow: its records aren't needed any more.
+func (f *Function) closeWindow(s *shard) {
+	for _, n := range s.open {
+		f.model.settled[n] = true
+	}
+	s.open = nil
+}
+
+func (f *Function) reported(b *begun, err error) {
+	if err != nil {
+		f.model.counts.DestinationDeliveryFailures++
+		return
+	}
+	if b.task.Window != nil && b.task.Window.Final {
+		f.closeWindow(b.shard)
+	}
+	switch most := f.Settings.MaximumRetryAttempts; {
+	case b.task.Failure.RequestContext.Condition != "RetryAttemptsExhausted":
+		b.shard.expired = true // what it takes off a batch leaves the others' tries
+	case len(b.task.Records) > 0 && !b.shard.expired:
+		if n := b.shard.try(b.task.Records) - 1; n != most+1 {
+			f.world.blameLocked("%s gives %s up after %d attempts, with %d retries", f.Name, span(b.task.Records), n, most)
+		}
+	}
+	if n := int64(len(b.task.Records)); f.Settings.OnFailure == "" {
+		f.model.counts.DroppedEventCount += n
+	} else {
+		f.model.counts.OnFailureDestinationDeliveredEventCount += n
+	}
+	for i := range b.task.Records {
+		f.deal(b.shard, f.journal.number(b.task.Records[i].Sequence), true)
+	}
+}
+
+// deal notes that a record is dealt with.
+func (f *Function) deal(s *shard, n int, settled bool) {
+	m := &f.model
+	m.grow(f.journal)
+	m.dealt[n] = true
+	if settled {
+		m.settled[n] = true
+	} else {
+		s.open = append(s.open, n)
+	}
+	key := f.journal.of[n].key
+	for _, n := range f.journal.byKey[key][m.prefix[key]:] {
+		if int(n) >= len(m.dealt) || !m.dealt[n] {
+			break
+		}
+		m.prefix[key]++
+	}
+}
+
+// checkpoint checks that a shard's checkpoint passes nothing that is still needed.
+func (f *Function) checkpoint(s *shard) {
+	f.model.grow(f.journal)
+	after, numbers := s.Checkpoint(), f.journal.shards[s.ID]
+	for ; s.checked < len(numbers) && f.journal.puts[numbers[s.checked]].Sequence <= after; s.checked++ {
+		if n := numbers[s.checked]; !f.model.settled[n] {
+			f.world.blameLocked("the checkpoint of %s for %s passes record %s, which isn't dealt with", s.ID, f.Name, short(f.journal.puts[n].Sequence))
+		}
+	}
+}
+
+// blameLocked is blame for the scheduler.
+func (w *World) blameLocked(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blame(format, args...)
+}
+
+// check holds the mappings against their models, and asks the scenario.
+func (w *World) check() error {
+	var problems []error
+	for _, f := range w.functions {
+		problems = append(problems, f.check())
+	}
+	w.mu.Lock()
+	if lines := bytes.Count(w.metrics.Bytes(), []byte("\n")); lines != w.rejected {
+		problems = append(problems, fmt.Errorf("%d records were set aside, and %d counted", w.rejected, lines))
+	}
+	w.mu.Unlock()
+	if err := errors.Join(problems...); err != nil {
+		return err
+	}
+	if err := w.scenario.Check(w); err != nil {
+		return err
+	}
+	return w.problem()
+}
+
+func (f *Function) check() error {
+	var problems []error
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	m := &f.model
+	m.grow(f.journal)
+	var counts esm.Counts
+	for _, s := range f.order {
+		f.checkpoint(s)
+		if n := len(f.journal.shards[s.ID]); s.checked < n {
+			problem("%s: %d records of %s are behind the checkpoint", f.Name, n-s.checked, s.ID)
+		}
+		for _, poller := range append(s.past, s.Shard) {
+			add(&counts, poller.Counts)
+		}
+	}
+	if counts != m.counts {
+		problem("%s counts %+v, and this happened: %+v", f.Name, counts, m.counts)
+	}
+	if f.world.broken {
+		if err := f.readFailures(); err != nil {
+			problems = append(problems, err)
+		}
+		for n := range f.journal.puts {
+			if !m.succeeded[n] && !m.failed[n] {
+				problem("%s: record %s succeeded nowhere, and isn't in the failure destination", f.Name, short(f.journal.puts[n].Sequence))
+				break
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func add(sum *esm.Counts, c esm.Counts) {
+	sum.PolledEventCount += c.PolledEventCount
+	sum.FilteredOutEventCount += c.FilteredOutEventCount
+	sum.InvokedEventCount += c.InvokedEventCount
+	sum.FailedInvokeEventCount += c.FailedInvokeEventCount
+	sum.DroppedEventCount += c.DroppedEventCount
+	sum.OnFailureDestinationDeliveredEventCount += c.OnFailureDestinationDeliveredEventCount
+	sum.Invocations += c.Invocations
+	sum.Errors += c.Errors
+	sum.DestinationDeliveryFailures += c.DestinationDeliveryFailures
+}
+
+// failures are the function's documents in the failure destination.
+func (f *Function) failures() []string {
+	prefix := "aws/lambda/" + f.Settings.UUID + "/"
+	f.world.mu.Lock()
+	defer f.world.mu.Unlock()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(f.world.objects)), func(key string) bool { return !strings.HasPrefix(key, prefix) })
+}
+
+// read is what a reader makes of one.
+func (f *Function) read(key string) (*Event, error) {
+	var doc struct {
+		Payload            string
+		KinesisBatchInfo   *esm.BatchInfo
+		DDBStreamBatchInfo *esm.BatchInfo
+		TimeWindowInfo     *esm.TimeWindowInfo
+	}
+	if err := json.Unmarshal(f.world.Object(key), &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	e, info := &Event{}, doc.KinesisBatchInfo
+	var into any = &e.Kinesis
+	if f.Changes != nil {
+		into, info = &e.DynamoDB, doc.DDBStreamBatchInfo
+	}
+	if err := json.Unmarshal([]byte(doc.Payload), into); err != nil {
+		return nil, fmt.Errorf("the payload of %s: %w", key, err)
+	}
+	if info == nil || info.BatchSize != len(e.Kinesis.Records)+len(e.DynamoDB.Records) {
+		return nil, fmt.Errorf("%s says %+v of %d records", key, info, len(e.Kinesis.Records)+len(e.DynamoDB.Records))
+	}
+	e.Shard = info.ShardID
+	if doc.TimeWindowInfo == nil {
+		return e, nil
+	}
+	var window struct {
+		Window struct{ Start, End time.Time }
+		State  json.RawMessage
+		Final  bool `json:"isFinalInvokeForWindow"`
+		Early  bool `json:"isWindowTerminatedEarly"`
+	}
+	if err := json.Unmarshal([]byte(doc.Payload), &window); err != nil {
+		return nil, fmt.Errorf("the window of %s: %w", key, err)
+	}
+	e.Window = &esm.Window{Start: window.Window.Start, End: window.Window.End, State: window.State, Final: window.Final, Early: window.Early}
+	return e, nil
+}
+
+// readFailures reads what lies in the failure destination and compares it with what
+// was put.
+func (f *Function) readFailures() error {
+	f.model.failed = map[int]bool{}
+	for _, key := range f.failures() {
+		e, err := f.read(key)
+		if err != nil {
+			return err
+		}
+		f.model.documents = append(f.model.documents, document{key, e})
+		for _, r := range e.Kinesis.Records {
+			n := f.journal.number(r.Kinesis.SequenceNumber)
+			if p := f.journal.puts[max(n, 0)]; n < 0 || !bytes.Equal(p.Data, r.Kinesis.Data) || p.Key != r.Kinesis.PartitionKey || r.EventID != p.Shard+":"+p.Sequence {
+				return fmt.Errorf("%s holds %+v, and this was put: %+v", key, r, p)
+			}
+			f.model.failed[n] = true
+		}
+		for _, r := range e.DynamoDB.Records {
+			n := f.journal.number(r.Change.SequenceNumber)
+			r.EventSourceArn = ""
+			if held, err := json.Marshal(r); n < 0 || err != nil || !bytes.Equal(held, f.Changes.json(n)) {
+				return fmt.Errorf("%s holds %s, %w, and this was the change: %s", key, held, err, f.Changes.json(max(n, 0)))
+			}
+			f.model.failed[n] = true
+		}
+	}
+	return nil
+}
+
+// redrive mends everything and hands what lies in the failure destination over
+// again, as an operator does, long after and in any order. Nothing may be missing
+// then. Of windows only what their last invocations got is handed over: records for
+// a window that is over have nowhere to go.
+func (w *World) redrive() error {
+	w.broken, w.gone = false, false
+	for _, f := range w.functions {
+		documents := f.model.documents
+		w.rand.Shuffle(len(documents), func(i, j int) { documents[i], documents[j] = documents[j], documents[i] })
+		for _, d := range documents {
+			key, e := d.object, d.event
+			if e.Window != nil && !e.Window.Final {
+				continue
+			}
+			w.trace("%s gets %s again", f.Name, key)
+			response, err := f.Start(&Client{world: w})(context.Background(), e)
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", f.Name, key, err)
+			}
+			if body, err := json.Marshal(response); err != nil || bytes.Contains(body, []byte("itemIdentifier")) {
+				return fmt.Errorf("%s, %s: %s, %w", f.Name, key, body, err)
+			}
+			w.flush()
+		}
+		if f.Settings.Tumbling == 0 {
+			f.model.failed = nil
+		}
+		if err := w.play(); err != nil {
+			return err
+		}
+	}
+	return w.check()
+}
