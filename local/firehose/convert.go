@@ -111,7 +111,7 @@ func (r *reader) convert(path string, x *types.ExtendedS3DestinationDescription)
 			v.parquet.page = int(*p.PageSizeBytes)
 		}
 	case s != nil && s.OrcSerDe != nil && s.ParquetSerDe == nil:
-		r.refuse("%s.OutputFormatConfiguration.Serializer.OrcSerDe: ORC isn't written here, as no Go library for it is maintained; AWS writes it", path)
+		r.refuse("%s.OutputFormatConfiguration.Serializer.OrcSerDe: ORC isn't written here, as no established Go library writes it; use Parquet, or try it on AWS", path)
 	default:
 		r.refuse("%s.OutputFormatConfiguration.Serializer: it is one of ParquetSerDe and OrcSerDe", path)
 	}
