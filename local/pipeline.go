@@ -257,6 +257,7 @@ func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *
 		Transform: awsapi.Invoker(lambda.NewFromConfig(role, func(o *lambda.Options) {
 			o.Retryer = aws.NopRetryer{} // the delivery stream retries
 		}), firehose.TransformARN(description)),
+		Glue:        firehose.GlueCatalog(role),
 		MaxInterval: bufferInterval,
 	})
 	if err != nil {

@@ -82,6 +82,24 @@ var (
 	TransformRetries        = Limit[int]{0, 300, "Firehose NumberOfRetries of a Lambda processor; spec.Zero for none"}
 	TransformTimeout        = Limit[time.Duration]{time.Second, 300 * time.Second, "Firehose waits five minutes for a transform at most"}
 
+	// PartitionBufferSize is in MiB, PartitionQuery in characters.
+	PartitionBufferSize     = Limit[int]{64, 128, "Firehose BufferingHints SizeInMBs with dynamic partitioning or a format"}
+	PartitionBufferInterval = Limit[time.Duration]{60 * time.Second, 900 * time.Second, "Firehose BufferingHints IntervalInSeconds with dynamic partitioning, which knows no zero buffering"}
+	PartitionKeys           = Limit[int]{0, 50, "Firehose takes 50 keys of a query"}
+	PartitionQuery          = Limit[int]{1, 5_120, "Firehose MetadataExtractionQuery, in characters"}
+	BackupBufferInterval    = Limit[time.Duration]{60 * time.Second, 900 * time.Second, "Firehose knows no zero buffering for backups in S3"}
+	// FileExtension is in characters, with its point.
+	FileExtension = Limit[int]{2, 128, "Firehose FileExtension, in characters"}
+	// ParquetPageSize is in KiB, ParquetBlockSize and ORCStripeSize are in
+	// MiB; Firehose takes them in bytes, as 32-bit integers.
+	ParquetPageSize        = Limit[int]{64, 2_097_151, "Firehose ParquetSerDe PageSizeBytes"}
+	ParquetBlockSize       = Limit[int]{64, 2_047, "Firehose ParquetSerDe BlockSizeBytes"}
+	ORCStripeSize          = Limit[int]{8, 2_047, "Firehose OrcSerDe StripeSizeBytes"}
+	ORCRowIndexStride      = Limit[int]{1_000, math.MaxInt32, "Firehose OrcSerDe RowIndexStride"}
+	ORCBloomFilterFalse    = Limit[float64]{0, 1, "Firehose OrcSerDe BloomFilterFalsePositiveProbability; spec.Zero for none"}
+	ORCDictionaryThreshold = Limit[float64]{0, 1, "Firehose OrcSerDe DictionaryKeyThreshold; spec.Zero for none"}
+	SchemaColumnComment    = Limit[int]{0, 255, "Glue Column Comment, in characters"}
+
 	// DeliveryRetry is that of destinations with an API of their own.
 	DeliveryRetry          = Limit[time.Duration]{0, 7_200 * time.Second, "Firehose RetryOptions DurationInSeconds; spec.Zero for none"}
 	DeliverySubnets        = Limit[int]{1, 16, "Firehose VpcConfiguration SubnetIds"}
