@@ -31,7 +31,7 @@ import (
 	"github.com/millrace/millrace/constructs/watch"
 )
 
-// Destination is where records are delivered to: an [S3].
+// Destination is where records are delivered to: an [S3] or a table in [Redshift].
 type Destination interface {
 	// validate notes what is wrong with it, in a delivery with these props.
 	validate(props Props, c *spec.Check)
@@ -92,7 +92,9 @@ type Delivery struct {
 	transform *gofunc.Function
 	bucket    awss3.IBucket
 	grants    []awsiam.Grant
+	before    []awscdk.CfnResource // what has to be there first, besides
 	resource  awskinesisfirehose.CfnDeliveryStream
+	redshift  *RedshiftResources
 }
 
 // New defines a delivery. It panics with a [*spec.Invalid] when a setting is invalid.
@@ -127,6 +129,9 @@ func New(scope constructs.Construct, id string, props Props) *Delivery {
 	for _, grant := range d.grants {
 		// Firehose tries its role when it is created: a first deployment would race IAM.
 		grant.ApplyBefore(d.resource)
+	}
+	for _, first := range d.before {
+		d.resource.AddResourceDependency(first, nil)
 	}
 	return d
 }
@@ -228,9 +233,13 @@ func (d *Delivery) allow(resources []*string, actions ...string) {
 func (d *Delivery) keep(grant awsiam.Grant) { d.grants = append(d.grants, grant) }
 
 // logging tells Firehose where to write a destination's errors. The stream in
-// the log group has to exist: Firehose may not make it.
+// the log group has to exist: Firehose may not make it. A bucket that is written to
+// twice has one.
 func (d *Delivery) logging(id string) *awskinesisfirehose.CfnDeliveryStream_CloudWatchLoggingOptionsProperty {
-	stream := awslogs.NewLogStream(d.construct, jsii.String(id), &awslogs.LogStreamProps{LogGroup: d.logs, RemovalPolicy: d.props.RemovalPolicy})
+	stream, defined := d.construct.Node().TryFindChild(jsii.String(id)).(awslogs.LogStream)
+	if !defined {
+		stream = awslogs.NewLogStream(d.construct, jsii.String(id), &awslogs.LogStreamProps{LogGroup: d.logs, RemovalPolicy: d.props.RemovalPolicy})
+	}
 	return &awskinesisfirehose.CfnDeliveryStream_CloudWatchLoggingOptionsProperty{
 		Enabled: jsii.Bool(true), LogGroupName: d.logs.LogGroupName(), LogStreamName: stream.LogStreamName(),
 	}

@@ -33,6 +33,10 @@ var _ Destination = S3{}
 
 func (s S3) validate(_ Props, c *spec.Check) {
 	c.Merge(s.S3Delivery.Validate(""))
+	s.validateBucket(c)
+}
+
+func (s S3) validateBucket(c *spec.Check) {
 	s.define("").Check(c)
 	if s.Bucket == nil {
 		return

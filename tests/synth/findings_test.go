@@ -339,6 +339,9 @@ var withoutResources = map[string]string{
 // the resource would.
 var byCondition = map[string]string{
 	"elasticfilesystem:ClientMount": "the CDK's file systems name the access point in a condition",
+
+	"redshift-data:DescribeStatement":  "a condition names whose statements they are",
+	"redshift-data:GetStatementResult": "a condition names whose statements they are",
 }
 
 // wildcards are actions with a wildcard that may be allowed, on named resources.
