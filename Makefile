@@ -13,12 +13,12 @@ NODE_DONE := node_modules/.installed
 PYTHON_DONE := .venv/.installed
 LINT_DONE := .venv-lint/.installed
 # Not the tests that start the local machine, of which a checkout has one at a time,
-# nor the example, which has a target of its own.
-NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/examples -e /tests/iam)
+# nor the example and Redshift, which have targets of their own.
+NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/examples -e /tests/iam -e /tests/redshift)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(NODE_DONE) $(PYTHON_DONE) ## Install the CDK, Node.js and MiniStack into this checkout
@@ -81,6 +81,10 @@ e2e: install ## The stack on the emulator, end to end
 .PHONY: test-iam
 test-iam: install ## Take every action out of every policy, one at a time, and see what fails
 	go test -count=1 -timeout=10m -v ./tests/iam
+
+.PHONY: test-redshift
+test-redshift: install ## The path to Redshift, end to end: objects, COPY, migrations, and rows in a PostgreSQL
+	go test -count=1 -timeout=10m -v ./tests/redshift
 
 .PHONY: race
 race: install ## Unit tests under the race detector
