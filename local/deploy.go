@@ -20,11 +20,11 @@ import (
 const profileKey = "Millrace::LocalProfile"
 
 // start does the steps of Up. What it leaves running, Close stops.
-func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
+func (m *Machine) start(ctx context.Context, o Options, log *step.Log) error {
 	if err := checkTools(ctx, m.paths); err != nil {
 		return err
 	}
-	port, err := choosePort(port)
+	port, err := choosePort(o.Port)
 	if err != nil {
 		return err
 	}
@@ -32,11 +32,14 @@ func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
 		return err
 	}
 	m.Port, m.Endpoint = port, endpointOf(port)
+	if m.warehouse, err = listenForWarehouse(); err != nil {
+		return err
+	}
 
 	// Neither the synthesis nor the emulator needs the other; the stack is
 	// deployed once both are there.
 	both, ctxBoth := errgroup.WithContext(ctx)
-	both.Go(func() error { return m.runCDK(ctxBoth, log, "synthesize the stack", "synth", m.synth) })
+	both.Go(func() error { return m.runCDK(ctxBoth, log, "synthesize the stack", "synth", m.synth(o.Context)) })
 	both.Go(func() error {
 		if err := m.runEmulator(ctxBoth, log); err != nil {
 			return err
@@ -47,6 +50,9 @@ func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
 		return err
 	}
 	if m.Profile, err = readProfile(m.paths); err != nil {
+		return err
+	}
+	if err := m.startWarehouse(ctx, log); err != nil {
 		return err
 	}
 	if err := m.runCDK(ctx, log, "deploy the stack", "deploy", m.deploy); err != nil {
@@ -64,7 +70,7 @@ func (m *Machine) start(ctx context.Context, port int, log *step.Log) error {
 func (m *Machine) runEmulator(ctx context.Context, log *step.Log) error {
 	const name = "start the emulator"
 	return log.Run(ctx, name, func(ctx context.Context, _ *step.Step) error {
-		group, err := startEmulator(ctx, m.paths, m.Port)
+		group, err := startEmulator(ctx, m.paths, m.Port, m.warehouse.environment()...)
 		if err != nil {
 			return stepError(ctx, name, m.paths.log("emulator"), err)
 		}
@@ -93,12 +99,17 @@ func (m *Machine) runCDK(ctx context.Context, log *step.Log, name, file string, 
 	})
 }
 
-func (m *Machine) synth(cmd *exec.Cmd) {
-	// Without credentials the CDK doesn't ask the emulator, which may not be up
-	// yet, whose they are.
-	cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=")
-	cmd.Args = append(cmd.Args, "synth", StackName, "--quiet",
-		"--context", "race:local=true", "--output", m.paths.assembly)
+// synth synthesizes with settings of the context.
+func (m *Machine) synth(settings []string) func(*exec.Cmd) {
+	return func(cmd *exec.Cmd) {
+		// Without credentials the CDK doesn't ask the emulator, which may not be up
+		// yet, whose they are.
+		cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=")
+		cmd.Args = append(cmd.Args, "synth", StackName, "--quiet", "--output", m.paths.assembly)
+		for _, setting := range append(settings[:len(settings):len(settings)], "race:local=true") {
+			cmd.Args = append(cmd.Args, "--context", setting)
+		}
+	}
 }
 
 // bootstrap works in a folder without an app: the CDK would run it first,
@@ -167,7 +178,7 @@ func stepError(ctx context.Context, name, file string, err error) error {
 
 // readProfile is empty for a stack that deploys unchanged.
 func readProfile(p paths) ([]string, error) {
-	file := filepath.Join(p.assembly, StackName+".template.json")
+	file := p.template()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("the synthesized template: %w", err)

@@ -40,8 +40,9 @@ func choosePort(port int) (int, error) {
 
 func endpointOf(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
-// startEmulator starts MiniStack and waits until it answers.
-func startEmulator(ctx context.Context, p paths, port int) (*proc.Group, error) {
+// startEmulator starts MiniStack, with variables besides its own for the functions in
+// it, and waits until it answers.
+func startEmulator(ctx context.Context, p paths, port int, variables ...string) (*proc.Group, error) {
 	out, err := os.Create(p.log("emulator"))
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func startEmulator(ctx context.Context, p paths, port int) (*proc.Group, error) 
 	cmd.Dir = p.tmp
 	cmd.Stdout, cmd.Stderr = out, out
 	nonce := fmt.Sprintf("millrace-%d-%d", os.Getpid(), time.Now().UnixNano())
-	cmd.Env = emulatorEnv(p, port, nonce)
+	cmd.Env = append(emulatorEnv(p, port, nonce), variables...)
 	group, err := proc.Start(cmd)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,7 @@ const (
 	OutputArchive        = "ArchiveBucket"
 	OutputFailures       = "FailureBucket"
 	OutputDeliveryStream = "DeliveryStream"
+	OutputWarehouseTable = "WarehouseTable" // only with Redshift
 )
 
 // stopGrace is how long a process gets to end before it is killed.
@@ -53,6 +54,9 @@ type Options struct {
 	// Port is where the emulator listens on 127.0.0.1: 1 to 65535; 0 means a
 	// free one.
 	Port int
+	// Context are settings of the stack beside its local profile, each "key=value" as in
+	// `cdk deploy -c`: "race:redshift=serverless".
+	Context []string
 	// Log takes the progress; nil discards it.
 	Log *step.Log
 }
@@ -71,10 +75,11 @@ type Machine struct {
 	// line each, with the reason.
 	Profile []string
 
-	paths    paths
-	lock     *lock
-	emulator *proc.Group
-	pipeline *pipeline
+	paths     paths
+	lock      *lock
+	emulator  *proc.Group
+	pipeline  *pipeline
+	warehouse *warehouse
 }
 
 // Up starts the emulator, bootstraps it and deploys the stack. It returns when
@@ -103,7 +108,7 @@ func Up(ctx context.Context, o Options) (*Machine, error) {
 	if log == nil {
 		log = step.New(nil)
 	}
-	if err := m.start(ctx, o.Port, log); err != nil {
+	if err := m.start(ctx, o, log); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
@@ -124,14 +129,16 @@ func (m *Machine) LogFile() string { return m.paths.log("emulator") }
 func (m *Machine) Close() error {
 	m.pipeline.close()
 	m.pipeline = nil
+	stopped := m.warehouse.close()
+	m.warehouse = nil
 	if m.emulator != nil {
 		m.emulator.Stop(stopGrace)
 	}
 	if m.lock == nil {
-		return nil
+		return stopped
 	}
 	// The code of the functions that ran.
-	err := errors.Join(os.RemoveAll(m.paths.tmp), os.RemoveAll(m.paths.activity))
+	err := errors.Join(stopped, os.RemoveAll(m.paths.tmp), os.RemoveAll(m.paths.activity))
 	err = errors.Join(err, m.lock.release())
 	m.lock = nil
 	return err
@@ -215,8 +222,12 @@ func pathsOf(dir string) paths {
 
 func (p paths) log(name string) string { return filepath.Join(p.root, name+".log") }
 
-func (p paths) node() string { return filepath.Join(p.dir, "node_modules", ".bin", "node") }
+func (p paths) node() string { return filepath.Join(p.modules(), ".bin", "node") }
 
-func (p paths) cdk() string { return filepath.Join(p.dir, "node_modules", ".bin", "cdk") }
+func (p paths) cdk() string { return filepath.Join(p.modules(), ".bin", "cdk") }
+
+func (p paths) template() string { return filepath.Join(p.assembly, StackName+".template.json") }
+
+func (p paths) modules() string { return filepath.Join(p.dir, "node_modules") }
 
 func (p paths) python() string { return filepath.Join(p.dir, ".venv", "bin", "python") }

@@ -34,7 +34,7 @@ var packs = map[string]func(*cdknag.NagPackProps) awscdk.IAspect{
 // deployed, and each construct with all that can be set of it.
 func checked() map[string]func(awscdk.App) {
 	all := map[string]func(awscdk.App){}
-	for _, name := range []string{"default", "provisioned"} {
+	for _, name := range []string{"default", "provisioned", "redshift"} {
 		all["race-"+name] = func(app awscdk.App) { race.New(app, configs[name]) }
 	}
 	for name, build := range fullest {

@@ -37,8 +37,7 @@ build/local in it.`,
 }
 
 func (p *Program) localUp() *cobra.Command {
-	var port int
-	var dir string
+	var o local.Options
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start it and deploy the stack, until Ctrl-C",
@@ -48,14 +47,15 @@ nothing in the emulator is kept.`,
 		Example: "  millrace local up\n  millrace local up --port 4566",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkPort(port); err != nil {
+			if err := checkPort(o.Port); err != nil {
 				return usageError(cmd, err)
 			}
-			return p.up(cmd.Context(), local.Options{Dir: dir, Port: port})
+			return p.up(cmd.Context(), o)
 		},
 	}
-	portFlag(cmd, &port)
-	dirFlag(cmd, &dir)
+	contextFlag(cmd, &o.Context)
+	portFlag(cmd, &o.Port)
+	dirFlag(cmd, &o.Dir)
 	return cmd
 }
 
@@ -236,6 +236,10 @@ func writeOutputs(w io.Writer, outputs map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
 		fmt.Fprintf(w, "  %-*s  %s\n", width, name, outputs[name])
 	}
+}
+
+func contextFlag(cmd *cobra.Command, settings *[]string) {
+	cmd.Flags().StringArrayVarP(settings, "context", "c", nil, "a setting of the stack, as key=value; repeatable")
 }
 
 func portFlag(cmd *cobra.Command, port *int) {
