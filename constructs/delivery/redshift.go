@@ -209,7 +209,7 @@ func (r Redshift) credentials(d *Delivery, user string) awssecretsmanager.ISecre
 		EncryptionKey: r.Key, RemovalPolicy: d.props.RemovalPolicy,
 	})
 	cfn := secret.Node().DefaultChild().(awssecretsmanager.CfnSecret)
-	accept.On(cfn, accept.Because("A rotation has to change the user in Redshift, too: put a new password into the secret and deploy.",
+	accept.On(cfn, accept.Because("A rotation has to change the user in Redshift, too: put a new password into the secret and deploy another migration.",
 		"AwsSolutions-SMG4", "NIST.800.53.R5-SecretsManagerRotationEnabled"))
 	if r.Key == nil {
 		accept.On(cfn, accept.Because("Secrets Manager encrypts the password with a key of its own; a customer key is a setting.",
@@ -279,7 +279,7 @@ func (r Redshift) migrate(d *Delivery, settings spec.RedshiftDelivery, place *wa
 
 	properties := map[string]any{
 		"Database": settings.Database, "Schema": settings.Schema, "Table": settings.Table,
-		"AdminSecret": place.admin, "UserSecret": d.redshift.Credentials.SecretArn(), "OwnUser": valid.Missing(r.Credentials),
+		"AdminSecret": place.admin, "UserSecret": d.redshift.Credentials.SecretArn(), "User": settings.User, "OwnUser": valid.Missing(r.Credentials),
 	}
 	if place.workgroup != nil {
 		properties["WorkgroupName"] = place.workgroup

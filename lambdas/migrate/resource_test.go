@@ -29,7 +29,7 @@ const event = `{
 	"RequestType": "Create", "RequestId": "r", "StackId": "s", "LogicalResourceId": "OrdersTable", "ResourceType": "Custom::RedshiftTable",
 	"ResourceProperties": {
 		"ServiceToken": "arn", "ServiceTimeout": "3600", "WorkgroupName": "wg", "Database": "dev", "Schema": "shop", "Table": "orders",
-		"AdminSecret": "admin", "UserSecret": "user", "OwnUser": "true", "CreateTable": "CREATE TABLE …",
+		"AdminSecret": "admin", "UserSecret": "user", "User": "loader", "OwnUser": "true", "CreateTable": "CREATE TABLE …",
 		"Columns": [{"Name": "shop", "Definition": "shop varchar(64)", "Type": "character varying(64)"}],
 		"Migrations": [{"Name": "0001.sql", "Statements": ["select 1", "select 2"]}]
 	}
@@ -105,7 +105,7 @@ func TestThePropertiesArrive(t *testing.T) {
 		return nil
 	})
 	want := migration.Table{
-		WorkgroupName: "wg", Database: "dev", Schema: "shop", Table: "orders", AdminSecret: "admin", UserSecret: "user", OwnUser: true,
+		WorkgroupName: "wg", Database: "dev", Schema: "shop", Table: "orders", AdminSecret: "admin", UserSecret: "user", User: "loader", OwnUser: true,
 		CreateTable: "CREATE TABLE …", Columns: []migration.Column{{Name: "shop", Definition: "shop varchar(64)", Type: "character varying(64)"}},
 		Migrations: []migration.Migration{{Name: "0001.sql", Statements: []string{"select 1", "select 2"}}},
 	}

@@ -185,7 +185,7 @@ func (p *path) table() migration.Table {
 	p.t.Helper()
 	s := p.settings.WithDefaults()
 	t := migration.Table{
-		WorkgroupName: "wg", Database: s.Database, AdminSecret: "admin", UserSecret: p.secret, OwnUser: true,
+		WorkgroupName: "wg", Database: s.Database, AdminSecret: "admin", UserSecret: p.secret, User: s.User, OwnUser: true,
 		Schema: s.Schema, Table: s.Table, CreateTable: s.CreateTable(),
 	}
 	columns, err := spec.RedshiftColumns(s.Row)

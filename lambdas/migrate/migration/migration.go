@@ -33,6 +33,8 @@ type Table struct {
 	// AdminSecret is the secret's ARN or name of whoever may make schemas, tables and
 	// users; UserSecret that of the user that loads the table.
 	AdminSecret, UserSecret string
+	// User is whose the UserSecret is.
+	User string
 	// OwnUser tells that nobody else knows the user's password, so that a user of the
 	// same name who is there already must be somebody else's.
 	OwnUser bool
@@ -367,6 +369,9 @@ func (r *run) user(ctx context.Context) (loader, error) {
 	if json.Unmarshal([]byte(aws.ToString(out.SecretString)), &secret) != nil || secret.Username == "" || secret.Password == "" {
 		// Not the decoder's error: it could quote the secret.
 		return loader{}, &Refused{"the secret " + r.UserSecret + ` isn't {"username": …, "password": …}`}
+	}
+	if secret.Username != r.User {
+		return loader{}, &Refused{fmt.Sprintf("the secret %s is of the user %s, and the delivery's is %s: set User to the one that the secret is of", r.UserSecret, secret.Username, r.User)}
 	}
 	sum := md5.Sum([]byte(secret.Password + secret.Username))
 	return loader{secret.Username, "md5" + hex.EncodeToString(sum[:])}, nil

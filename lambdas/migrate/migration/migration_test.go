@@ -268,7 +268,7 @@ func (s *server) GetSecretValue(_ context.Context, in *secretsmanager.GetSecretV
 // orders is the table of the tests.
 func orders() Table {
 	return Table{
-		WorkgroupName: "wg", Database: "dev", AdminSecret: "admin", UserSecret: "user", OwnUser: true, Schema: "shop", Table: "orders",
+		WorkgroupName: "wg", Database: "dev", AdminSecret: "admin", UserSecret: "user", User: "loader", OwnUser: true, Schema: "shop", Table: "orders",
 		CreateTable: "CREATE TABLE IF NOT EXISTS shop.orders (shop character varying(64), amount numeric(12,2))",
 		Columns:     []Column{{"shop", "shop character varying(64)", "character varying(64)"}, {"amount", "amount numeric(12,2)", "numeric(12,2)"}},
 		Migrations:  []Migration{{"0001_a.sql", []string{"first", "second"}}, {"0002_b.sql", []string{"third"}}},
@@ -332,12 +332,14 @@ func TestATableIsMadeOnce(t *testing.T) {
 func TestThePasswordItselfGoesNowhere(t *testing.T) {
 	s := newServer()
 	s.secret = `{"username":"user1","password":"ez"}`
-	log, err := apply(t, s, orders())
+	table := orders()
+	table.User = "user1"
+	log, err := apply(t, s, table)
 	if err != nil || s.users["user1"] != "md5153c434b4b77c89e6b94f12c5393af5b" {
 		t.Errorf("%v: %v", err, s.users)
 	}
 	s.secret = `{"username":"user1","password":"Wolke7Sieben"}`
-	more, err := apply(t, s, orders())
+	more, err := apply(t, s, table)
 	if err != nil || s.users["user1"] == "md5153c434b4b77c89e6b94f12c5393af5b" {
 		t.Errorf("a new password doesn't reach the user: %v, %v", err, s.users)
 	}
@@ -345,7 +347,7 @@ func TestThePasswordItselfGoesNowhere(t *testing.T) {
 		t.Errorf("the password or its digest is in %s", all)
 	}
 	sent := len(s.sent)
-	if _, err := apply(t, s, orders()); err != nil || slices.ContainsFunc(s.sent[sent:], func(sql string) bool { return strings.Contains(sql, "USER") }) {
+	if _, err := apply(t, s, table); err != nil || slices.ContainsFunc(s.sent[sent:], func(sql string) bool { return strings.Contains(sql, "USER") }) {
 		t.Errorf("the same password is set again: %v, %q", err, s.sent[sent:])
 	}
 }
@@ -440,9 +442,10 @@ func TestWhatCantBeRunIsRefused(t *testing.T) {
 		"a column of another type": {func(_ *server, t *Table) {
 			t.Columns[0].Type = "integer"
 		}, "shop is character varying(64) and should be integer"},
-		"a user of somebody else": {func(s *server, _ *Table) {
-			s.users["admin"], s.secret = "x", `{"username":"admin","password":"y"}`
+		"a user of somebody else": {func(s *server, t *Table) {
+			s.users["admin"], s.secret, t.User = "x", `{"username":"admin","password":"y"}`, "admin"
 		}, "the user admin is there already"},
+		"a secret of another user": {func(_ *server, t *Table) { t.User = "other" }, "is of the user loader, and the delivery's is other"},
 		"a secret that is none":       {func(s *server, _ *Table) { s.secret = "Secret123" }, `isn't {"username"`},
 		"a secret without a password": {func(s *server, _ *Table) { s.secret = `{"username":"loader","pass":"Secret123"}` }, `isn't {"username"`},
 	} {
