@@ -62,8 +62,8 @@ type Redshift struct {
 	// no ErrorPrefix.
 	Intermediate S3
 	// Backup also writes all records to the same bucket as they came, before any
-	// Transform; its default prefix is "source/" before the one of S3. It can't be taken
-	// away again.
+	// Transform; its prefix is "source/" by default, without expressions, and there is no
+	// ErrorPrefix and no Expiration. It can't be taken away again.
 	Backup *spec.S3Delivery
 }
 
@@ -100,17 +100,11 @@ func (r Redshift) warehouse() Warehouse {
 }
 
 func (r Redshift) validate(_ Props, c *spec.Check) {
-	c.Merge(r.RedshiftDelivery.Validate("", r.Intermediate.S3Delivery))
+	c.Merge(r.RedshiftDelivery.Validate("", r.Intermediate.S3Delivery, r.Backup))
 	// Its settings are checked above, as they are others here.
 	bucket := r.Intermediate
 	bucket.S3Delivery = spec.S3Delivery{Expiration: bucket.Expiration}
 	within(c, "Intermediate", func(c *spec.Check) { bucket.validateBucket(c) })
-	if r.Backup != nil {
-		within(c, "Backup", func(c *spec.Check) { c.Merge(r.backup().Validate("")) })
-		if r.Backup.Expiration != 0 {
-			c.Add("Backup.Expiration", r.Backup.Expiration, "the backup is in the intermediate bucket", "set Intermediate.Expiration")
-		}
-	}
 	switch secret := r.Credentials; {
 	case valid.Missing(secret) && !r.Defines():
 		c.Add("Credentials", nil, "Firehose loads the table as a user with a password", "pass the secret of one that may; or set Row or Migrations, which make one")
@@ -142,13 +136,14 @@ func within(c *spec.Check, field string, check func(*spec.Check)) {
 	}
 }
 
-// backup is the settings of the backup; r.Backup isn't nil.
-func (r Redshift) backup() spec.S3Delivery {
-	b := *r.Backup
-	if b.Prefix == "" {
-		b.Prefix = "source/" + b.WithDefaults().Prefix
+// objects is where Firehose writes beside a delivery to Redshift: prefixes are plain
+// there, and there is none for errors.
+func (d *Delivery) objects(s S3, prefix string) *awskinesisfirehose.CfnDeliveryStream_S3DestinationConfigurationProperty {
+	to := d.failed(s)
+	if to.ErrorOutputPrefix = nil; s.Prefix == "" {
+		to.Prefix = jsii.String(prefix)
 	}
-	return b
+	return to
 }
 
 func (r Redshift) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
@@ -163,11 +158,6 @@ func (r Redshift) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStrea
 		r.migrate(d, settings, place)
 	}
 
-	intermediate := d.failed(r.Intermediate)
-	intermediate.Prefix, intermediate.ErrorOutputPrefix = jsii.String(r.Intermediate.Prefix), nil
-	if r.Intermediate.Prefix == "" {
-		intermediate.Prefix = jsii.String(settings.Table + "/")
-	}
 	copied := &awskinesisfirehose.CfnDeliveryStream_CopyCommandProperty{
 		DataTableName: jsii.String(settings.DataTable()),
 		CopyOptions:   jsii.String(r.CopyOptions(r.Intermediate.Compression, r.paths(d, settings))),
@@ -179,7 +169,7 @@ func (r Redshift) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStrea
 		ClusterJdbcurl:              jsii.String(fmt.Sprintf("jdbc:redshift://%s:%s/%s", *place.address, *place.port, settings.Database)),
 		RoleArn:                     d.role.RoleArn(),
 		CopyCommand:                 copied,
-		S3Configuration:             intermediate,
+		S3Configuration:             d.objects(r.Intermediate, settings.Table+"/"),
 		SecretsManagerConfiguration: d.secret(d.redshift.Credentials),
 		RetryOptions: &awskinesisfirehose.CfnDeliveryStream_RedshiftRetryOptionsProperty{
 			DurationInSeconds: jsii.Number(settings.RetryDuration.Seconds()),
@@ -188,7 +178,7 @@ func (r Redshift) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStrea
 		ProcessingConfiguration:  d.processing(),
 	}
 	if r.Backup != nil {
-		destination.S3BackupMode, destination.S3BackupConfiguration = jsii.String("Enabled"), d.failed(S3{S3Delivery: r.backup()})
+		destination.S3BackupMode, destination.S3BackupConfiguration = jsii.String("Enabled"), d.objects(S3{S3Delivery: *r.Backup}, "source/")
 	}
 	props.RedshiftDestinationConfiguration = destination
 }

@@ -150,9 +150,10 @@ func (r RedshiftDelivery) JSONPathsFile() []byte {
 	return text
 }
 
-// Validate returns every problem of r and of the settings of the intermediate
-// bucket's objects as an [*Invalid], with path before each.
-func (r RedshiftDelivery) Validate(path string, intermediate S3Delivery) error {
+// Validate returns every problem of r, of the settings of the intermediate bucket's
+// objects, and of those of the backup, if there is one, as an [*Invalid], with path
+// before each.
+func (r RedshiftDelivery) Validate(path string, intermediate S3Delivery, backup *S3Delivery) error {
 	c, d := At(path), r.WithDefaults()
 	if d.Table == "" {
 		c.Add("Table", nil, "records are delivered to a table", "name it")
@@ -170,30 +171,38 @@ func (r RedshiftDelivery) Validate(path string, intermediate S3Delivery) error {
 	d.checkCopy(c, r)
 	within(c, "RetryDuration", d.RetryDuration, RedshiftRetry)
 	wholeSeconds(c, "RetryDuration", d.RetryDuration)
-	checkIntermediate(c, intermediate)
+	switch intermediate.Compression {
+	case "", GZIP, Uncompressed:
+	case Snappy, HadoopSnappy, ZIP:
+		c.Add("Intermediate.Compression", string(intermediate.Compression), "Redshift's COPY can't read it", "use spec.GZIP, which is the default, or spec.Uncompressed")
+	default:
+		c.Add("Intermediate.Compression", string(intermediate.Compression), "it must be GZIP or UNCOMPRESSED", "leave it empty for GZIP")
+	}
+	intermediate.Compression = ""
+	c.besideRedshift("Intermediate", intermediate)
+	if backup != nil {
+		c.besideRedshift("Backup", *backup)
+		if backup.Expiration != 0 {
+			c.Add("Backup.Expiration", backup.Expiration, "the backup is in the intermediate bucket", "set Intermediate.Expiration")
+		}
+	}
 	return c.Err()
 }
 
-// checkIntermediate notes what Redshift's COPY, or Firehose in front of it, doesn't
-// take of the objects' settings.
-func checkIntermediate(c *Check, s S3Delivery) {
-	switch s.Compression {
-	case "", GZIP, Uncompressed:
-	case Snappy, HadoopSnappy, ZIP:
-		c.Add("Intermediate.Compression", string(s.Compression), "Redshift's COPY can't read it", "use spec.GZIP, which is the default, or spec.Uncompressed")
-	default:
-		c.Add("Intermediate.Compression", string(s.Compression), "it must be GZIP or UNCOMPRESSED", "leave it empty for GZIP")
-	}
+// besideRedshift notes what Firehose doesn't take of the settings of objects that it
+// writes beside a delivery to Redshift:
+// https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
+func (c *Check) besideRedshift(field string, s S3Delivery) {
 	if strings.Contains(s.Prefix, "!{") && !IsToken(s.Prefix) {
-		c.Add("Intermediate.Prefix", s.Prefix, "in front of Redshift it is taken as it is: Firehose adds year, month, day and hour", "leave the expressions out")
+		c.Add(field+".Prefix", s.Prefix, "in front of Redshift it is taken as it is: Firehose adds year, month, day and hour", "leave the expressions out")
 	}
 	if s.ErrorPrefix != "" {
-		c.Add("Intermediate.ErrorPrefix", s.ErrorPrefix, "Firehose takes none in front of Redshift", "leave it out; what fails is under processing-failed/ and errors/, after Prefix")
+		c.Add(field+".ErrorPrefix", s.ErrorPrefix, "Firehose takes none in front of Redshift", "leave it out; what fails is under processing-failed/ and errors/, after Prefix")
 	}
-	s.Prefix, s.ErrorPrefix, s.Compression = "", "", ""
+	s.Prefix, s.ErrorPrefix = "", ""
 	if err, ok := s.Validate("").(*Invalid); ok {
 		for _, p := range err.Problems {
-			p.Field = "Intermediate." + p.Field
+			p.Field = field + "." + p.Field
 			c.problems = append(c.problems, p)
 		}
 	}

@@ -56,7 +56,7 @@ func TestColumnsFollowFromAStruct(t *testing.T) {
 // JSON 'auto' finds a value by the column's name alone, and in lower case.
 func TestFieldsWithAnotherNameInJSONAreFoundByPath(t *testing.T) {
 	r := spec.RedshiftDelivery{Table: "rides", Row: ride{}}
-	if err := r.Validate("", spec.S3Delivery{}); err != nil {
+	if err := r.Validate("", spec.S3Delivery{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := `{"jsonpaths":["$['id']","$['Race']","$['at']","$['speed']","$['laps']","$['total']","$['tags']","$['details']"]}`
@@ -88,7 +88,7 @@ func TestCopyOptions(t *testing.T) {
 		"JSON 's3://b/p.json' GZIP TIMEFORMAT 'auto'":  {spec.RedshiftDelivery{Format: "JSON 's3://b/p.json'"}, spec.GZIP},
 	} {
 		c.r.Table = "t"
-		if err := c.r.Validate("", spec.S3Delivery{Compression: c.compression}); err != nil {
+		if err := c.r.Validate("", spec.S3Delivery{Compression: c.compression}, nil); err != nil {
 			t.Errorf("%s: %v", want, err)
 		}
 		if got := c.r.CopyOptions(c.compression, ""); got != want {

@@ -174,7 +174,7 @@ func newPath(t *testing.T, settings spec.RedshiftDelivery) *path {
 		bucket: &bucket{objects: map[string][]byte{}}, clock: &clock{now: time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)},
 	}
 	secrets.put(p.secret, settings.User, "Password1"+id)
-	if err := settings.Validate("", spec.S3Delivery{}); err != nil {
+	if err := settings.Validate("", spec.S3Delivery{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return p

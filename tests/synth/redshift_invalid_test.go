@@ -202,7 +202,10 @@ func TestRedshiftRefusesWhatCantBeDelivered(t *testing.T) {
 		"settings of a bucket beside a bucket": {to(func(scope constructs.Construct, r *delivery.Redshift) {
 			r.Intermediate.Bucket, r.Intermediate.Key = awss3.NewBucket(scope, jsii.String("B"), nil), awskms.NewKey(scope, jsii.String("Key"), nil)
 		}), "Intermediate.Key"},
-		"a backup with a bad prefix": {to(func(_ constructs.Construct, r *delivery.Redshift) { r.Backup = &spec.S3Delivery{Prefix: "a/!{x:y}/"} }), "Backup.Prefix"},
+		"expressions in a backup's prefix": {to(func(_ constructs.Construct, r *delivery.Redshift) {
+			r.Backup = &spec.S3Delivery{Prefix: "a/!{timestamp:yyyy}/"}
+		}), "Backup.Prefix"},
+		"a backup of no format": {to(func(_ constructs.Construct, r *delivery.Redshift) { r.Backup = &spec.S3Delivery{Compression: "LZO"} }), "Backup.Compression"},
 		"a backup that expires": {to(func(_ constructs.Construct, r *delivery.Redshift) {
 			r.Backup = &spec.S3Delivery{Expiration: 24 * time.Hour}
 		}), "Backup.Expiration"},

@@ -340,6 +340,22 @@ func TestExistingWarehousesAreTakenAsTheyAre(t *testing.T) {
 	}
 }
 
+func TestTheRecordsAreBackedUpAsTheyCame(t *testing.T) {
+	template, _ := redshift(t, func(awscdk.Stack) delivery.Redshift {
+		return delivery.Redshift{
+			RedshiftDelivery: spec.RedshiftDelivery{Table: "orders", Row: order{}}, PubliclyReachable: true,
+			Backup: &spec.S3Delivery{BufferSize: 32, Compression: spec.Snappy},
+		}
+	})
+	_, firehose := template.Only(t, "AWS::KinesisFirehose::DeliveryStream")
+	to := at(firehose.Properties, "RedshiftDestinationConfiguration")
+	backup := at(to, "S3BackupConfiguration")
+	if at(to, "S3BackupMode") != "Enabled" || at(backup, "Prefix") != "source/" || at(backup, "ErrorOutputPrefix") != nil || at(backup, "CompressionFormat") != "Snappy" ||
+		at(backup, "BufferingHints", "SizeInMBs") != 32.0 || fmt.Sprint(at(backup, "BucketARN")) != fmt.Sprint(at(to, "S3Configuration", "BucketARN")) {
+		t.Errorf("%v", to)
+	}
+}
+
 func TestADeliveryToRedshiftIsWatched(t *testing.T) {
 	_, d := redshift(t, func(awscdk.Stack) delivery.Redshift {
 		return delivery.Redshift{
