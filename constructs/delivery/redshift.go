@@ -32,7 +32,8 @@ import (
 //
 // With Row or Migrations a Go function makes the table, the user that loads it and
 // the user's grants, over Redshift's Data API, before the delivery starts and at each
-// deployment that changes them. It drops nothing, whatever is deleted.
+// deployment that changes them. It drops nothing, whatever is deleted. The function
+// ships with millrace: see [MigratePackage].
 //
 // Firehose reaches Redshift by a public address only. Where that is out of the
 // question, deliver to S3 and let Redshift load the objects by itself (auto-copy), or

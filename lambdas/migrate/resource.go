@@ -125,7 +125,8 @@ func properties(all map[string]any) (migration.Table, error) {
 		{"Schema", p.Schema},
 		{"Table", p.Table.Table},
 		{"AdminSecret", p.AdminSecret},
-		{"UserSecret", p.UserSecret}, {"User", p.User},
+		{"UserSecret", p.UserSecret},
+		{"User", p.User},
 		{"WorkgroupName or ClusterIdentifier", p.WorkgroupName + p.ClusterIdentifier},
 	} {
 		if needed.value == "" {

@@ -445,7 +445,7 @@ func TestWhatCantBeRunIsRefused(t *testing.T) {
 		"a user of somebody else": {func(s *server, t *Table) {
 			s.users["admin"], s.secret, t.User = "x", `{"username":"admin","password":"y"}`, "admin"
 		}, "the user admin is there already"},
-		"a secret of another user": {func(_ *server, t *Table) { t.User = "other" }, "is of the user loader, and the delivery's is other"},
+		"a secret of another user":    {func(_ *server, t *Table) { t.User = "other" }, "is of the user loader, and the delivery's is other"},
 		"a secret that is none":       {func(s *server, _ *Table) { s.secret = "Secret123" }, `isn't {"username"`},
 		"a secret without a password": {func(s *server, _ *Table) { s.secret = `{"username":"loader","pass":"Secret123"}` }, `isn't {"username"`},
 	} {
