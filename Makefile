@@ -14,8 +14,8 @@ PYTHON_DONE := .venv/.installed
 OPENSEARCH := $(CURDIR)/build/opensearch/classpath
 LINT_DONE := .venv-lint/.installed
 # Not the tests that start the local machine, of which a checkout has one at a time,
-# nor the example, which has a target of its own.
-NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/deploy -e /tests/examples -e /tests/formats -e /tests/iam -e /tests/opensearch)
+# nor the example and Redshift, which have targets of their own.
+NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/deploy -e /tests/examples -e /tests/formats -e /tests/iam -e /tests/opensearch -e /tests/redshift)
 
 .PHONY: help
 help: ## List the targets
@@ -83,6 +83,10 @@ e2e: install ## The stack on the emulator, end to end; its streams as event sour
 .PHONY: test-iam
 test-iam: install ## Take every action out of every policy, one at a time, and see what fails
 	go test -count=1 -timeout=10m -v ./tests/iam
+
+.PHONY: test-redshift
+test-redshift: install ## The path to Redshift, end to end: objects, COPY, migrations, and rows in a PostgreSQL
+	go test -count=1 -timeout=10m -v ./tests/redshift
 
 .PHONY: test-formats
 test-formats: | tools-present ## Read the Parquet files of the local machine with Apache Arrow

@@ -34,7 +34,8 @@ import (
 )
 
 // Destination is where records are delivered to: an [S3], [OpenSearch],
-// [OpenSearchServerless], [Splunk], [HTTPEndpoint], [Iceberg] or [Snowflake].
+// [OpenSearchServerless], [Splunk], [HTTPEndpoint], [Iceberg], [Snowflake] or a table
+// in [Redshift].
 type Destination interface {
 	// validate notes what is wrong with it, in a delivery with these props.
 	validate(props Props, c *spec.Check)
@@ -107,6 +108,7 @@ type Delivery struct {
 	database    awsglue.CfnDatabase
 	table       awsglue.CfnTable
 	backup      awss3.IBucket
+	redshift    *RedshiftResources
 }
 
 // New defines a delivery. It panics with a [*spec.Invalid] when a setting is invalid.
@@ -258,9 +260,13 @@ func (d *Delivery) allow(resources []*string, actions ...string) {
 func (d *Delivery) keep(grant awsiam.Grant) { d.grants = append(d.grants, grant) }
 
 // logging tells Firehose where to write a destination's errors. The stream in
-// the log group has to exist: Firehose may not make it.
+// the log group has to exist: Firehose may not make it. A bucket that is written to
+// twice has one.
 func (d *Delivery) logging(id string) *awskinesisfirehose.CfnDeliveryStream_CloudWatchLoggingOptionsProperty {
-	stream := awslogs.NewLogStream(d.construct, jsii.String(id), &awslogs.LogStreamProps{LogGroup: d.logs, RemovalPolicy: d.props.RemovalPolicy})
+	stream, defined := d.construct.Node().TryFindChild(jsii.String(id)).(awslogs.LogStream)
+	if !defined {
+		stream = awslogs.NewLogStream(d.construct, jsii.String(id), &awslogs.LogStreamProps{LogGroup: d.logs, RemovalPolicy: d.props.RemovalPolicy})
+	}
 	return &awskinesisfirehose.CfnDeliveryStream_CloudWatchLoggingOptionsProperty{
 		Enabled: jsii.Bool(true), LogGroupName: d.logs.LogGroupName(), LogStreamName: stream.LogStreamName(),
 	}

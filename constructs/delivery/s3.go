@@ -66,6 +66,10 @@ func (s S3) validate(props Props, c *spec.Check) {
 // validatePlain notes what is wrong with the bucket and how it is written to.
 func (s S3) validatePlain(c *spec.Check) {
 	c.Merge(s.S3Delivery.Validate(""))
+	s.validateBucket(c)
+}
+
+func (s S3) validateBucket(c *spec.Check) {
 	s.define("").Check(c)
 	if s.Bucket == nil {
 		return

@@ -136,6 +136,20 @@ var (
 	SnowflakeBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "SnowflakeBufferingHints IntervalInSeconds"}
 
 	MSKRetention = Limit[time.Duration]{time.Minute, math.MaxInt64, "a topic's retention.ms; spec.Forever for a topic that keeps its records"}
+
+	RedshiftRetry = Limit[time.Duration]{0, 7_200 * time.Second, "Firehose RedshiftRetryOptions DurationInSeconds; spec.Zero for none"}
+	// RedshiftBaseCapacity and RedshiftMaxCapacity are in Redshift processing units.
+	RedshiftBaseCapacity = Limit[int]{4, 1_024, "Redshift Serverless has a base capacity of 4 to 1,024 units"}
+	RedshiftMaxCapacity  = Limit[int]{4, 5_632, "Redshift Serverless grows to 5,632 units at most"}
+	RedshiftNodes        = Limit[int]{1, 128, "a Redshift cluster has 1 to 128 nodes"}
+	// RedshiftSnapshotRetention is whole days.
+	RedshiftSnapshotRetention = Limit[time.Duration]{24 * time.Hour, 35 * 24 * time.Hour, "Redshift keeps automated snapshots for 1 to 35 days"}
+	RedshiftTableColumns      = Limit[int]{1, 1_600, "a table in Redshift has 1,600 columns at most"}
+	RedshiftSortKeys          = Limit[int]{0, 400, "a compound sort key has 400 columns at most"}
+	// RedshiftMigrations and RedshiftStatement are bytes.
+	RedshiftMigrations          = Limit[int]{1, 100_000, "CloudFormation hands the old and the new ones to a function in one event of 256 KB"}
+	RedshiftStatement           = Limit[int]{1, 100_000, "Redshift's Data API takes statements of 100 KB"}
+	RedshiftMigrationStatements = Limit[int]{1, 37, "Redshift's Data API takes 40 statements in a transaction, and three are the migration's own"}
 )
 
 // Filters of an event source mapping: how many, and the length of each.

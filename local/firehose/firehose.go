@@ -51,6 +51,7 @@ type Copier interface {
 type Copy struct {
 	JDBCURL   string // of the cluster or workgroup
 	User      string
+	Secret    string // ARN of the secret with the credentials, in place of User
 	Statement string // the whole SQL statement
 	Bucket    string
 	Object    string // key of the object that holds the records
