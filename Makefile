@@ -14,8 +14,8 @@ PYTHON_DONE := .venv/.installed
 OPENSEARCH := $(CURDIR)/build/opensearch/classpath
 LINT_DONE := .venv-lint/.installed
 # Not the tests that start the local machine, of which a checkout has one at a time,
-# nor the example, which has a target of its own.
-NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/deploy -e /tests/examples -e /tests/iam -e /tests/opensearch)
+# nor the example and Redshift, which have targets of their own.
+NOT_E2E := $$(go list ./... | grep -v -e /tests/e2e -e /tests/conformance -e /tests/deploy -e /tests/examples -e /tests/formats -e /tests/iam -e /tests/opensearch -e /tests/redshift)
 
 .PHONY: help
 help: ## List the targets
@@ -84,6 +84,16 @@ e2e: install ## The stack on the emulator, end to end; its streams as event sour
 test-iam: install ## Take every action out of every policy, one at a time, and see what fails
 	go test -count=1 -timeout=10m -v ./tests/iam
 
+.PHONY: test-redshift
+test-redshift: install ## The path to Redshift, end to end: objects, COPY, migrations, and rows in a PostgreSQL
+	go test -count=1 -timeout=10m -v ./tests/redshift
+
+.PHONY: test-formats
+test-formats: | tools-present ## Read the Parquet files of the local machine with Apache Arrow
+	$(PYTHON) -m venv --clear build/formats/python
+	build/formats/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/formats/requirements.txt
+	go test -count=1 ./tests/formats -python=$(CURDIR)/build/formats/python/bin/python
+
 .PHONY: test-opensearch
 test-opensearch: $(OPENSEARCH) ## Deliver to a real OpenSearch node, which Maven brings (needs Java 17 and mvn)
 	go test -count=1 -timeout=10m -v ./tests/opensearch -opensearch.classpath=$(OPENSEARCH)
@@ -149,7 +159,7 @@ kpl-vectors: ## Ask the packages of others how they aggregate records for Kinesi
 fuzz: ## Fuzz the decoders, a minute each
 	@for target in lambdas/race:FuzzParse lambdas/kit/decode:FuzzKinesis lambdas/kit/decode:FuzzDynamoDB \
 	  lambdas/kit/kpl:FuzzSplit local/esm/pattern:FuzzPattern local/runtimeapi:FuzzAPI local/throttle:FuzzWithout \
-	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix constructs/spec:FuzzARouteStaysInItsField; do \
+	  local/firehose:FuzzAnswer local/firehose:FuzzPrefix local/firehose:FuzzConversion constructs/spec/hive:FuzzType constructs/spec:FuzzARouteStaysInItsField; do \
 	  go test ./$${target%:*} -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime 1m || exit 1; done
 	cd tests/bench/kpl && go test -run '^$$' -fuzz FuzzSplitAsProtobuf -fuzztime 1m
 

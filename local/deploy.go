@@ -38,11 +38,14 @@ func (m *Machine) start(ctx context.Context, o Options, log *step.Log) error {
 	if o.Empty {
 		return m.runEmulator(ctx, log, port)
 	}
+	if m.warehouse, err = listenForWarehouse(); err != nil {
+		return err
+	}
 
 	// Neither the synthesis nor the emulator needs the other; the stack is
 	// deployed once both are there.
 	both, ctxBoth := errgroup.WithContext(ctx)
-	both.Go(func() error { return m.runCDK(ctxBoth, log, "synthesize the stack", "synth", m.synth) })
+	both.Go(func() error { return m.runCDK(ctxBoth, log, "synthesize the stack", "synth", m.synth(o.Context)) })
 	both.Go(func() error {
 		if err := m.runEmulator(ctxBoth, log, port); err != nil {
 			return err
@@ -53,6 +56,9 @@ func (m *Machine) start(ctx context.Context, o Options, log *step.Log) error {
 		return err
 	}
 	if m.Profile, err = readProfile(m.paths); err != nil {
+		return err
+	}
+	if err := m.startWarehouse(ctx, log); err != nil {
 		return err
 	}
 	if err := m.runCDK(ctx, log, "deploy the stack", "deploy", m.deploy); err != nil {
@@ -70,7 +76,7 @@ func (m *Machine) start(ctx context.Context, o Options, log *step.Log) error {
 func (m *Machine) runEmulator(ctx context.Context, log *step.Log, port int) error {
 	const name = "start the emulator"
 	return log.Run(ctx, name, func(ctx context.Context, _ *step.Step) error {
-		group, err := startEmulator(ctx, m.paths, port, m.Endpoint)
+		group, err := startEmulator(ctx, m.paths, port, m.Endpoint, m.warehouse.environment()...)
 		if err != nil {
 			return stepError(ctx, name, m.paths.log("emulator"), err)
 		}
@@ -99,12 +105,17 @@ func (m *Machine) runCDK(ctx context.Context, log *step.Log, name, file string, 
 	})
 }
 
-func (m *Machine) synth(cmd *exec.Cmd) {
-	// Without credentials the CDK doesn't ask the emulator, which may not be up
-	// yet, whose they are.
-	cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=")
-	cmd.Args = append(cmd.Args, "synth", StackName, "--quiet",
-		"--context", "race:local=true", "--output", m.paths.assembly)
+// synth synthesizes with settings of the context.
+func (m *Machine) synth(settings []string) func(*exec.Cmd) {
+	return func(cmd *exec.Cmd) {
+		// Without credentials the CDK doesn't ask the emulator, which may not be up
+		// yet, whose they are.
+		cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=")
+		cmd.Args = append(cmd.Args, "synth", StackName, "--quiet", "--output", m.paths.assembly)
+		for _, setting := range append(settings[:len(settings):len(settings)], "race:local=true") {
+			cmd.Args = append(cmd.Args, "--context", setting)
+		}
+	}
 }
 
 // bootstrap works in a folder without an app: the CDK would run it first,
@@ -173,7 +184,7 @@ func stepError(ctx context.Context, name, file string, err error) error {
 
 // readProfile is empty for a stack that deploys unchanged.
 func readProfile(p paths) ([]string, error) {
-	file := filepath.Join(p.assembly, StackName+".template.json")
+	file := p.template()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("the synthesized template: %w", err)

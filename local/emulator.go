@@ -41,8 +41,8 @@ func choosePort(port int) (int, error) {
 func endpointOf(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
 // startEmulator starts MiniStack on the port and waits until it answers. The
-// functions in it see the endpoint.
-func startEmulator(ctx context.Context, p paths, port int, endpoint string) (*proc.Group, error) {
+// functions in it see the endpoint, and variables besides the usual ones.
+func startEmulator(ctx context.Context, p paths, port int, endpoint string, variables ...string) (*proc.Group, error) {
 	out, err := os.Create(p.log("emulator"))
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func startEmulator(ctx context.Context, p paths, port int, endpoint string) (*pr
 	cmd.Dir = p.tmp
 	cmd.Stdout, cmd.Stderr = out, out
 	nonce := fmt.Sprintf("millrace-%d-%d", os.Getpid(), time.Now().UnixNano())
-	cmd.Env = emulatorEnv(p, port, endpoint, nonce)
+	cmd.Env = append(emulatorEnv(p, port, endpoint, nonce), variables...)
 	group, err := proc.Start(cmd)
 	if err != nil {
 		return nil, err

@@ -43,6 +43,7 @@ const (
 	OutputArchive        = "ArchiveBucket"
 	OutputFailures       = "FailureBucket"
 	OutputDeliveryStream = "DeliveryStream"
+	OutputWarehouseTable = "WarehouseTable" // only with Redshift
 )
 
 // stopGrace is how long a process gets to end before it is killed.
@@ -60,6 +61,9 @@ type Options struct {
 	// Empty starts the emulator alone, without the CDK's bootstrap and the stack: for
 	// what deploys stacks of its own.
 	Empty bool
+	// Context are settings of the stack beside its local profile, each "key=value" as in
+	// `cdk deploy -c`: "race:redshift=serverless".
+	Context []string
 	// Log takes the progress; nil discards it.
 	Log *step.Log
 }
@@ -80,11 +84,12 @@ type Machine struct {
 	// Limits are those of Options.
 	Limits throttle.Limits
 
-	paths    paths
-	lock     *lock
-	emulator *proc.Group
-	pipeline *pipeline
-	shards   *limited // nil without limits
+	paths     paths
+	lock      *lock
+	emulator  *proc.Group
+	pipeline  *pipeline
+	shards    *limited // nil without limits
+	warehouse *warehouse
 }
 
 // Up starts the emulator, bootstraps it and deploys the stack, unless it is to be
@@ -134,15 +139,17 @@ func (m *Machine) LogFile() string { return m.paths.log("emulator") }
 func (m *Machine) Close() error {
 	m.pipeline.close()
 	m.pipeline = nil
+	stopped := m.warehouse.close()
+	m.warehouse = nil
 	if m.emulator != nil {
 		m.emulator.Stop(stopGrace)
 	}
 	m.shards.close()
 	if m.lock == nil {
-		return nil
+		return stopped
 	}
 	// The code of the functions that ran.
-	err := errors.Join(os.RemoveAll(m.paths.tmp), os.RemoveAll(m.paths.activity))
+	err := errors.Join(stopped, os.RemoveAll(m.paths.tmp), os.RemoveAll(m.paths.activity))
 	err = errors.Join(err, m.lock.release())
 	m.lock = nil
 	return err
@@ -240,8 +247,12 @@ func pathsOf(dir string) paths {
 
 func (p paths) log(name string) string { return filepath.Join(p.root, name+".log") }
 
-func (p paths) node() string { return filepath.Join(p.dir, "node_modules", ".bin", "node") }
+func (p paths) node() string { return filepath.Join(p.modules(), ".bin", "node") }
 
-func (p paths) cdk() string { return filepath.Join(p.dir, "node_modules", ".bin", "cdk") }
+func (p paths) cdk() string { return filepath.Join(p.modules(), ".bin", "cdk") }
+
+func (p paths) template() string { return filepath.Join(p.assembly, StackName+".template.json") }
+
+func (p paths) modules() string { return filepath.Join(p.dir, "node_modules") }
 
 func (p paths) python() string { return filepath.Join(p.dir, ".venv", "bin", "python") }

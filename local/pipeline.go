@@ -83,7 +83,7 @@ func (m *Machine) takeOver(ctx context.Context, log *step.Log) error {
 		p := &pipeline{log: file, stop: stop, pause: m.pollPause(), shards: m.Shards}
 		m.pipeline = p
 		config := m.Config()
-		if err := errors.Join(p.takeMappings(ctx, config, m.paths), p.takeDeliveries(ctx, config, m.paths)); err != nil {
+		if err := errors.Join(p.takeMappings(ctx, config, m.paths), p.takeDeliveries(ctx, config, m.paths, m.warehouse)); err != nil {
 			return err
 		}
 		// In the order of the data, for those who look at the status.
@@ -209,7 +209,7 @@ const bufferInterval = 2 * time.Second
 
 // takeDeliveries takes the delivery streams that read from Kinesis; those of direct
 // puts stay with the emulator, which has their API.
-func (p *pipeline) takeDeliveries(ctx context.Context, config aws.Config, paths paths) error {
+func (p *pipeline) takeDeliveries(ctx context.Context, config aws.Config, paths paths, w *warehouse) error {
 	client := fh.NewFromConfig(config)
 	var names []string
 	in := &fh.ListDeliveryStreamsInput{DeliveryStreamType: fhtypes.DeliveryStreamTypeKinesisStreamAsSource}
@@ -233,14 +233,14 @@ func (p *pipeline) takeDeliveries(ctx context.Context, config aws.Config, paths 
 	}
 	var problems []error
 	for _, name := range names {
-		if err := p.takeDelivery(ctx, config, client, name, properties[name]); err != nil {
+		if err := p.takeDelivery(ctx, config, client, name, properties[name], w); err != nil {
 			problems = append(problems, err)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *fh.Client, name string, properties []byte) error {
+func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *fh.Client, name string, properties []byte, w *warehouse) error {
 	described, err := client.DescribeDeliveryStream(ctx, &fh.DescribeDeliveryStreamInput{DeliveryStreamName: aws.String(name)})
 	if err != nil {
 		return err
@@ -257,6 +257,8 @@ func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *
 		Transform: awsapi.Invoker(lambda.NewFromConfig(role, func(o *lambda.Options) {
 			o.Retryer = aws.NopRetryer{} // the delivery stream retries
 		}), firehose.TransformARN(description)),
+		Glue:        firehose.GlueCatalog(role),
+		Copy:        w.copier(role),
 		MaxInterval: bufferInterval,
 	})
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,7 +17,7 @@ import (
 // gives its resources of a type: JSON by physical id, of the named ones or of all.
 // They tell what the emulator leaves out when it describes those.
 func deployedProperties(ctx context.Context, config aws.Config, p paths, kind string, names ...string) (map[string][]byte, error) {
-	file := filepath.Join(p.assembly, StackName+".template.json")
+	file := p.template()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("the synthesized template: %w", err)
@@ -113,10 +112,13 @@ func (r resolver) call(name string, argument any) (any, error) {
 			return resource.physical, nil
 		}
 	case "Fn::GetAtt":
-		if pair, ok := argument.([]any); ok && len(pair) == 2 && pair[1] == "Arn" {
+		if pair, ok := argument.([]any); ok && len(pair) == 2 {
 			id, _ := pair[0].(string)
-			if text, ok := r[id].arn(); ok {
+			if text, ok := r[id].arn(); ok && pair[1] == "Arn" {
 				return text, nil
+			}
+			if secret := r[id]; secret.kind == "AWS::SecretsManager::Secret" && pair[1] == "Id" {
+				return secret.physical, nil // its name, which serves as well
 			}
 		}
 	case "Fn::Join":

@@ -11,9 +11,10 @@ import (
 )
 
 // validateIn notes the problems of a bucket that is a field of a destination.
-func (s S3) validateIn(field string, props Props, c *spec.Check) {
+func (s S3) validateIn(field string, _ Props, c *spec.Check) {
 	own := spec.At("")
-	s.validate(props, own)
+	s.validatePlain(own)
+	s.destinationOnly(own)
 	if invalid, ok := own.Err().(*spec.Invalid); ok {
 		for i := range invalid.Problems {
 			invalid.Problems[i].Field = field + "." + invalid.Problems[i].Field

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsglue"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskinesisfirehose"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
@@ -33,7 +34,8 @@ import (
 )
 
 // Destination is where records are delivered to: an [S3], [OpenSearch],
-// [OpenSearchServerless], [Splunk], [HTTPEndpoint], [Iceberg] or [Snowflake].
+// [OpenSearchServerless], [Splunk], [HTTPEndpoint], [Iceberg], [Snowflake] or a table
+// in [Redshift].
 type Destination interface {
 	// validate notes what is wrong with it, in a delivery with these props.
 	validate(props Props, c *spec.Check)
@@ -78,6 +80,9 @@ type Props struct {
 	MSK *MSK
 	// To is the destination.
 	To Destination
+	// CloudWatchLogs, if the records are a subscription's of CloudWatch Logs; nil
+	// delivers records as they come.
+	CloudWatchLogs *CloudWatchLogs
 	// Transform that records pass; none by default.
 	Transform *Transform
 	// LogKey encrypts the delivery's own log; nil means CloudWatch Logs' key. A key
@@ -100,6 +105,10 @@ type Delivery struct {
 	resource  awskinesisfirehose.CfnDeliveryStream
 
 	connections awsec2.Connections
+	database    awsglue.CfnDatabase
+	table       awsglue.CfnTable
+	backup      awss3.IBucket
+	redshift    *RedshiftResources
 }
 
 // New defines a delivery. It panics with a [*spec.Invalid] when a setting is invalid.
@@ -148,6 +157,7 @@ func validate(props Props) *spec.Check {
 		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{} or another destination")
 	} else {
 		props.To.validate(props, c)
+		props.checkLogs(c)
 	}
 	if t := props.Transform; t != nil {
 		c.Merge(t.Transform.Validate(""))
@@ -177,6 +187,15 @@ func (d *Delivery) Logs() awslogs.LogGroup { return d.logs }
 // Bucket that the delivery writes to, whether it was given or defined here.
 func (d *Delivery) Bucket() awss3.IBucket { return d.bucket }
 
+// Backup is the bucket that an S3's Backup is written to, or nil.
+func (d *Delivery) Backup() awss3.IBucket { return d.backup }
+
+// Database is the Glue database of an S3's Schema, or nil if its table is Existing.
+func (d *Delivery) Database() awsglue.CfnDatabase { return d.database }
+
+// Table is the Glue table of an S3's Schema, or nil if that is Existing.
+func (d *Delivery) Table() awsglue.CfnTable { return d.table }
+
 // Transform is the function that records pass, or nil.
 func (d *Delivery) Transform() *gofunc.Function { return d.transform }
 
@@ -185,6 +204,9 @@ func (d *Delivery) Transform() *gofunc.Function { return d.transform }
 func (d *Delivery) Signals() []watch.Signal {
 	signals := d.sourceSignals()
 	signals = append(signals, d.props.To.signals(d)...)
+	if d.props.CloudWatchLogs != nil {
+		signals = append(signals, d.decompressed())
+	}
 	if d.transform != nil {
 		signals = append(signals, watch.Signal{
 			Owner: d.construct, Name: "TransformFailed", Graph: "Transform success (share)", Metric: d.metric("ExecuteProcessing.Success", "Average"), Runbook: "delivery-transform-failed",
@@ -238,34 +260,14 @@ func (d *Delivery) allow(resources []*string, actions ...string) {
 func (d *Delivery) keep(grant awsiam.Grant) { d.grants = append(d.grants, grant) }
 
 // logging tells Firehose where to write a destination's errors. The stream in
-// the log group has to exist: Firehose may not make it.
+// the log group has to exist: Firehose may not make it. A bucket that is written to
+// twice has one.
 func (d *Delivery) logging(id string) *awskinesisfirehose.CfnDeliveryStream_CloudWatchLoggingOptionsProperty {
-	stream := awslogs.NewLogStream(d.construct, jsii.String(id), &awslogs.LogStreamProps{LogGroup: d.logs, RemovalPolicy: d.props.RemovalPolicy})
+	stream, defined := d.construct.Node().TryFindChild(jsii.String(id)).(awslogs.LogStream)
+	if !defined {
+		stream = awslogs.NewLogStream(d.construct, jsii.String(id), &awslogs.LogStreamProps{LogGroup: d.logs, RemovalPolicy: d.props.RemovalPolicy})
+	}
 	return &awskinesisfirehose.CfnDeliveryStream_CloudWatchLoggingOptionsProperty{
 		Enabled: jsii.Bool(true), LogGroupName: d.logs.LogGroupName(), LogStreamName: stream.LogStreamName(),
-	}
-}
-
-// processing is the transform as a destination's configuration has it, or nil.
-func (d *Delivery) processing() *awskinesisfirehose.CfnDeliveryStream_ProcessingConfigurationProperty {
-	if d.transform == nil {
-		return nil
-	}
-	t := d.props.Transform.Transform.WithDefaults()
-	parameters := []any{}
-	for _, p := range [][2]string{
-		{"LambdaArn", *d.transform.Function().FunctionArn()},
-		{"NumberOfRetries", fmt.Sprint(t.Retries)},
-		{"BufferSizeInMBs", fmt.Sprint(t.BufferSize)},
-		{"BufferIntervalInSeconds", fmt.Sprint(t.BufferInterval.Seconds())},
-		{"RoleArn", *d.role.RoleArn()},
-	} {
-		parameters = append(parameters, &awskinesisfirehose.CfnDeliveryStream_ProcessorParameterProperty{
-			ParameterName: jsii.String(p[0]), ParameterValue: jsii.String(p[1]),
-		})
-	}
-	return &awskinesisfirehose.CfnDeliveryStream_ProcessingConfigurationProperty{
-		Enabled:    jsii.Bool(true),
-		Processors: &[]any{&awskinesisfirehose.CfnDeliveryStream_ProcessorProperty{Type: jsii.String("Lambda"), Parameters: &parameters}},
 	}
 }

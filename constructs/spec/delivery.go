@@ -20,27 +20,56 @@ const (
 // S3Delivery are the settings of a Firehose delivery to S3.
 type S3Delivery struct {
 	// Prefix of the objects' keys, with Firehose's expressions; by default
-	// "!{timestamp:yyyy/MM/dd/HH}/" in UTC.
+	// "!{timestamp:yyyy/MM/dd/HH}/" in UTC, with a Format "data/" before it.
 	Prefix string
 	// ErrorPrefix of the objects with records that couldn't be transformed or
 	// delivered; by default "errors/!{firehose:error-output-type}/!{timestamp:yyyy/MM/dd/HH}/".
 	// It must hold !{firehose:error-output-type} and must not begin with Prefix.
 	ErrorPrefix string
-	// BufferSize in MiB at which an object is written, 1 to 128; 5 by default.
+	// TimeZone of the prefixes' timestamps, by its name in the IANA database; UTC by
+	// default.
+	TimeZone string
+	// FileExtension that objects' names end with, such as ".jsonl.gz"; by default
+	// that of their compression or format.
+	FileExtension string
+	// BufferSize in MiB at which an object is written, 1 to 128; 5 by default. With
+	// Partitioning or a Format 64 to 128, 128 by default.
 	BufferSize int
 	// BufferInterval after which an object is written, 0 s to 900 s; 300 s by
-	// default, Zero for none.
+	// default, Zero for none. With Partitioning 60 s at least.
 	BufferInterval time.Duration
-	// Compression: GZIP (default), Snappy, HadoopSnappy, ZIP or Uncompressed.
+	// Compression: GZIP (default), Snappy, HadoopSnappy, ZIP or Uncompressed. With a
+	// Format none but the format's own.
 	Compression Compression
+	// NewLines puts a new line between records, which Firehose else writes without
+	// anything between them.
+	NewLines bool
+	// Partitioning puts records under prefixes with their own keys; none by default.
+	Partitioning Partitioning
+	// Format that JSON records are converted to, a [Parquet] or an [ORC]; nil leaves
+	// records as they are.
+	Format Format
 	// Expiration after which S3 deletes an object of the bucket that is defined
 	// here, whole days from 24 h on; by default, or with Forever, objects are kept.
 	// A bucket that is passed has lifecycle rules of its own.
 	Expiration time.Duration
+	// Transitions of such objects to other classes of storage, by age; by default
+	// they stay in S3 Standard.
+	Transitions []Transition
 }
 
 // WithDefaults returns s with its defaults written out.
 func (s S3Delivery) WithDefaults() S3Delivery {
+	if s.Format != nil {
+		// A table's files lie below one place, and nothing else does.
+		s.Prefix = orText(s.Prefix, "data/!{timestamp:yyyy/MM/dd/HH}/")
+		s.Compression = orText(s.Compression, Uncompressed)
+		s.Format = s.Format.defaults()
+	}
+	if s.Format != nil || s.Partitioning.On() {
+		s.BufferSize = or(s.BufferSize, 128)
+		s.Partitioning = s.Partitioning.WithDefaults()
+	}
 	s.Prefix = orText(s.Prefix, "!{timestamp:yyyy/MM/dd/HH}/")
 	s.ErrorPrefix = orText(s.ErrorPrefix, "errors/!{firehose:error-output-type}/!{timestamp:yyyy/MM/dd/HH}/")
 	s.BufferSize = or(s.BufferSize, 5)
@@ -58,10 +87,14 @@ func (s S3Delivery) Validate(path string) error {
 	wholeSeconds(c, "BufferInterval", d.BufferInterval)
 	oneOf(c, "Compression", d.Compression, GZIP, Snappy, HadoopSnappy, ZIP, Uncompressed)
 	c.Expiration("Expiration", d.Expiration)
+	s.destination(c, d)
 	expressions(c, "Prefix", d.Prefix)
 	expressions(c, "ErrorPrefix", d.ErrorPrefix)
 	if strings.Contains(d.Prefix, "!{firehose:error-output-type}") {
 		c.Add("Prefix", d.Prefix, "Firehose knows error-output-type only in the error prefix", "move that expression to ErrorPrefix")
+	}
+	if len(partitionKeys(d.ErrorPrefix)) > 0 {
+		c.Add("ErrorPrefix", d.ErrorPrefix, "a failed record has no partition keys", "move those expressions to Prefix")
 	}
 	if !IsToken(d.ErrorPrefix) && !strings.Contains(d.ErrorPrefix, "!{firehose:error-output-type}") {
 		c.Add("ErrorPrefix", d.ErrorPrefix, "Firehose refuses an error prefix without !{firehose:error-output-type} when the prefix has expressions", "add the expression, for example errors/!{firehose:error-output-type}/")
@@ -95,12 +128,35 @@ func expressions(c *Check, field, prefix string) {
 			c.Add(field, prefix, "an expression begins with !{ and ends with }", "close it")
 			return
 		case namespace == "timestamp" && value != "":
+			if problem := pattern(value); problem != "" {
+				c.Add(field, prefix, "!{"+body+"}: "+problem, "use letters of Java's DateTimeFormatter, such as yyyy/MM/dd/HH, and put text between single quotes")
+			}
+		case (namespace == fromQuery || namespace == fromLambda) && value != "":
 		case namespace == "firehose" && (value == "error-output-type" || value == "random-string"):
 		default:
-			c.Add(field, prefix, "!{"+body+"} is no expression that Firehose knows here", "use !{timestamp:…}, !{firehose:random-string} or, in the error prefix, !{firehose:error-output-type}")
+			c.Add(field, prefix, "!{"+body+"} is no expression that Firehose knows here", "use !{timestamp:…}, !{firehose:random-string}, keys of Partitioning or, in the error prefix, !{firehose:error-output-type}")
 		}
 		rest = tail
 	}
+}
+
+// pattern is what is wrong with a pattern of Java's DateTimeFormatter, "" if nothing
+// is.
+func pattern(text string) string {
+	for i, part := range strings.Split(text, "'") {
+		if i%2 == 1 {
+			continue // quoted
+		}
+		for _, r := range part {
+			if (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') && !strings.ContainsRune("GuyYDMLdQqwWEecFahKkHmsSAnNVzOXxZ", r) {
+				return "the letter " + string(r) + " stands for nothing"
+			}
+		}
+	}
+	if strings.Count(text, "'")%2 == 1 {
+		return "a quote isn't closed"
+	}
+	return ""
 }
 
 // Transform are the settings of a Lambda function that changes records on their

@@ -82,6 +82,24 @@ var (
 	TransformRetries        = Limit[int]{0, 300, "Firehose NumberOfRetries of a Lambda processor; spec.Zero for none"}
 	TransformTimeout        = Limit[time.Duration]{time.Second, 300 * time.Second, "Firehose waits five minutes for a transform at most"}
 
+	// PartitionBufferSize is in MiB, PartitionQuery in characters.
+	PartitionBufferSize     = Limit[int]{64, 128, "Firehose BufferingHints SizeInMBs with dynamic partitioning or a format"}
+	PartitionBufferInterval = Limit[time.Duration]{60 * time.Second, 900 * time.Second, "Firehose BufferingHints IntervalInSeconds with dynamic partitioning, which knows no zero buffering"}
+	PartitionKeys           = Limit[int]{0, 50, "Firehose takes 50 keys of a query"}
+	PartitionQuery          = Limit[int]{1, 5_120, "Firehose MetadataExtractionQuery, in characters"}
+	BackupBufferInterval    = Limit[time.Duration]{60 * time.Second, 900 * time.Second, "Firehose knows no zero buffering for backups in S3"}
+	// FileExtension is in characters, with its point.
+	FileExtension = Limit[int]{2, 128, "Firehose FileExtension, in characters"}
+	// ParquetPageSize is in KiB, ParquetBlockSize and ORCStripeSize are in
+	// MiB; Firehose takes them in bytes, as 32-bit integers.
+	ParquetPageSize        = Limit[int]{64, 2_097_151, "Firehose ParquetSerDe PageSizeBytes"}
+	ParquetBlockSize       = Limit[int]{64, 2_047, "Firehose ParquetSerDe BlockSizeBytes"}
+	ORCStripeSize          = Limit[int]{8, 2_047, "Firehose OrcSerDe StripeSizeBytes"}
+	ORCRowIndexStride      = Limit[int]{1_000, math.MaxInt32, "Firehose OrcSerDe RowIndexStride"}
+	ORCBloomFilterFalse    = Limit[float64]{0, 1, "Firehose OrcSerDe BloomFilterFalsePositiveProbability; spec.Zero for none"}
+	ORCDictionaryThreshold = Limit[float64]{0, 1, "Firehose OrcSerDe DictionaryKeyThreshold; spec.Zero for none"}
+	SchemaColumnComment    = Limit[int]{0, 255, "Glue Column Comment, in characters"}
+
 	// DeliveryRetry is that of destinations with an API of their own.
 	DeliveryRetry          = Limit[time.Duration]{0, 7_200 * time.Second, "Firehose RetryOptions DurationInSeconds; spec.Zero for none"}
 	DeliverySubnets        = Limit[int]{1, 16, "Firehose VpcConfiguration SubnetIds"}
@@ -118,6 +136,20 @@ var (
 	SnowflakeBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "SnowflakeBufferingHints IntervalInSeconds"}
 
 	MSKRetention = Limit[time.Duration]{time.Minute, math.MaxInt64, "a topic's retention.ms; spec.Forever for a topic that keeps its records"}
+
+	RedshiftRetry = Limit[time.Duration]{0, 7_200 * time.Second, "Firehose RedshiftRetryOptions DurationInSeconds; spec.Zero for none"}
+	// RedshiftBaseCapacity and RedshiftMaxCapacity are in Redshift processing units.
+	RedshiftBaseCapacity = Limit[int]{4, 1_024, "Redshift Serverless has a base capacity of 4 to 1,024 units"}
+	RedshiftMaxCapacity  = Limit[int]{4, 5_632, "Redshift Serverless grows to 5,632 units at most"}
+	RedshiftNodes        = Limit[int]{1, 128, "a Redshift cluster has 1 to 128 nodes"}
+	// RedshiftSnapshotRetention is whole days.
+	RedshiftSnapshotRetention = Limit[time.Duration]{24 * time.Hour, 35 * 24 * time.Hour, "Redshift keeps automated snapshots for 1 to 35 days"}
+	RedshiftTableColumns      = Limit[int]{1, 1_600, "a table in Redshift has 1,600 columns at most"}
+	RedshiftSortKeys          = Limit[int]{0, 400, "a compound sort key has 400 columns at most"}
+	// RedshiftMigrations and RedshiftStatement are bytes.
+	RedshiftMigrations          = Limit[int]{1, 100_000, "CloudFormation hands the old and the new ones to a function in one event of 256 KB"}
+	RedshiftStatement           = Limit[int]{1, 100_000, "Redshift's Data API takes statements of 100 KB"}
+	RedshiftMigrationStatements = Limit[int]{1, 37, "Redshift's Data API takes 40 statements in a transaction, and three are the migration's own"}
 )
 
 // Filters of an event source mapping: how many, and the length of each.

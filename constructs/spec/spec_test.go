@@ -7,8 +7,6 @@ import (
 	"time"
 )
 
-const day = 24 * time.Hour
-
 var aDay = Source{Kind: Kinesis, Retention: day}
 
 func TestDefaultsAreValid(t *testing.T) {

@@ -14,16 +14,17 @@ import (
 )
 
 // Record is one telemetry reading of one racer. The tags name its fields in
-// JSON and in the standings table, whose item is a racer's newest record.
+// JSON and in the standings table, whose item is a racer's newest record, and
+// say what their columns in Redshift are like.
 type Record struct {
 	// Race is the race's name: 1 to 64 characters of A-Z a-z 0-9 . _ -
-	Race string `json:"race" dynamodbav:"race"`
+	Race string `json:"race" dynamodbav:"race" redshift:",varchar(64),notnull,distkey"`
 	// Racer is the racer's name within the race, same rules as Race.
-	Racer string `json:"racer" dynamodbav:"racer"`
+	Racer string `json:"racer" dynamodbav:"racer" redshift:",varchar(64),notnull"`
 	// Seq counts the racer's records up by one from 1.
-	Seq int64 `json:"seq" dynamodbav:"seq"`
+	Seq int64 `json:"seq" dynamodbav:"seq" redshift:",,notnull"`
 	// At is the time of the reading, in UTC.
-	At time.Time `json:"at" dynamodbav:"at"`
+	At time.Time `json:"at" dynamodbav:"at" redshift:",,notnull,sortkey"`
 	// Distance is the way covered since the start, in metres: 0 to 1e12.
 	Distance float64 `json:"distance" dynamodbav:"distance"`
 	// Speed is in metres per second: 0 to 1e12.

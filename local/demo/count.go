@@ -94,24 +94,42 @@ func (a *archive) read(object io.Reader) error {
 			problems = append(problems, err)
 			continue
 		}
-		key := id{record.Key(), record.Seq}
-		if _, ok := a.seen[key]; ok {
-			a.again++
-			continue
-		}
-		a.seen[key] = record
+		a.put(record)
 	}
 }
 
-// tally compares what was sent with the items of the standings table and with
-// the archive.
-func tally(sent model, table []race.Record, stored *archive) Report {
+func (a *archive) put(record race.Record) {
+	key := id{record.Key(), record.Seq}
+	if _, ok := a.seen[key]; ok {
+		a.again++
+		return
+	}
+	a.seen[key] = record
+}
+
+// tally compares what was sent with the items of the standings table, with the
+// archive, and with the rows in Redshift, which are nil if there is no table.
+func tally(sent model, table []race.Record, stored, loaded *archive) Report {
 	report := Report{Sent: sent.records(), Archived: len(stored.seen), Duplicates: stored.again}
+	places := []struct {
+		name string
+		*archive
+	}{{"archive", stored}}
+	if loaded != nil {
+		report.Warehouse, report.Loaded = true, len(loaded.seen)
+		report.Duplicates += loaded.again
+		places = append(places, struct {
+			name string
+			*archive
+		}{"table in Redshift", loaded})
+	}
 	problem := func(format string, args ...any) {
 		report.Problems = append(report.Problems, fmt.Sprintf(format, args...))
 	}
-	for _, err := range stored.problems {
-		problem("%v", err)
+	for _, place := range places {
+		for _, err := range place.problems {
+			problem("%v", err)
+		}
 	}
 
 	held := map[race.Key]int64{}
@@ -135,19 +153,25 @@ func tally(sent model, table []race.Record, stored *archive) Report {
 			if applied {
 				report.Applied++
 			}
-			copied, archived := stored.seen[id{key, seq}]
-			if archived && !same(copied, record) {
-				problem("the archived record %d of %s/%s isn't the one that was sent", seq, key.Race, key.Racer)
-				archived = false
+			everywhere := applied
+			for _, place := range places {
+				copied, found := place.seen[id{key, seq}]
+				if found && !same(copied, record) {
+					problem("record %d of %s/%s in the %s isn't the one that was sent", seq, key.Race, key.Racer, place.name)
+					found = false
+				}
+				everywhere = everywhere && found
 			}
-			if !applied || !archived {
+			if !everywhere {
 				report.Lost++
 			}
 		}
 	}
-	for found := range stored.seen {
-		if _, ok := sent[found.key][found.seq]; !ok {
-			problem("the archive holds record %d of %s/%s, which wasn't sent", found.seq, found.key.Race, found.key.Racer)
+	for _, place := range places {
+		for found := range place.seen {
+			if _, ok := sent[found.key][found.seq]; !ok {
+				problem("the %s holds record %d of %s/%s, which wasn't sent", place.name, found.seq, found.key.Race, found.key.Racer)
+			}
 		}
 	}
 	slices.Sort(report.Problems)

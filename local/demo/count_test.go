@@ -124,7 +124,7 @@ func TestTally(t *testing.T) {
 			stored := newArchive()
 			stored.add("object", bytes.NewReader(lines(c.archived...)))
 			sent, _ := sentRecords()
-			got := tally(sent, c.table, stored)
+			got := tally(sent, c.table, stored, nil)
 			c.want.Sent = 6
 			if len(got.Problems) != c.problems {
 				t.Errorf("the problems are %q, want %d", got.Problems, c.problems)
@@ -145,9 +145,41 @@ func TestADamagedArchiveIsReported(t *testing.T) {
 	stored := newArchive()
 	stored.add("archive/x", strings.NewReader("garbage"))
 	stored.add("archive/y", bytes.NewReader(lines(all...)))
-	got := tally(sent, []race.Record{record("a", 3), record("bb", 3)}, stored)
+	got := tally(sent, []race.Record{record("a", 3), record("bb", 3)}, stored, nil)
 	if got.Lost != 0 || got.OK() || len(got.Problems) != 1 || !strings.Contains(got.String(), "archive/x") {
 		t.Errorf("the report is\n%swant nothing lost, but the object reported", got)
+	}
+}
+
+// Redshift is another place where everything has to be.
+func TestTallyWithRedshift(t *testing.T) {
+	sent, all := sentRecords()
+	stored := newArchive()
+	stored.add("object", bytes.NewReader(lines(all...)))
+	other := record("a", 1)
+	other.Power++
+	for name, c := range map[string]struct {
+		rows                          []race.Record
+		loaded, lost, again, problems int
+	}{
+		"all of them":       {all, 6, 0, 0, 0},
+		"some of them":      {all[:4], 4, 2, 0, 0},
+		"one of them twice": {append(slices.Clone(all), all[0]), 6, 0, 1, 0},
+		"one that differs":  {append(slices.Clone(all[1:]), other), 6, 1, 0, 1},
+		"a stranger":        {append(slices.Clone(all), record("ccc", 1)), 7, 0, 0, 1},
+		"none":              {nil, 0, 6, 0, 0},
+	} {
+		loaded := newArchive()
+		for _, r := range c.rows {
+			loaded.put(r)
+		}
+		got := tally(sent, []race.Record{record("a", 3), record("bb", 3)}, stored, loaded)
+		if got.Loaded != c.loaded || got.Lost != c.lost || got.Duplicates != c.again || len(got.Problems) != c.problems {
+			t.Errorf("%s:\n%s", name, got)
+		}
+		if !strings.Contains(got.String(), "different records in Redshift's table") {
+			t.Errorf("%s: the report says nothing of Redshift:\n%s", name, got)
+		}
 	}
 }
 

@@ -40,6 +40,8 @@ type Options struct {
 	Dir    string
 	Port   int
 	Limits throttle.Limits
+	// Context are settings of the stack, as in local.Options.
+	Context []string
 	// Seed selects the race; 0 is a seed like any other.
 	Seed uint64
 	// Records is how many are sent: 1 to 1,000,000; 0 means 100,000.
@@ -68,21 +70,26 @@ type Report struct {
 	Applied int `json:"applied"`
 	// Archived is how many different ones the archive's objects hold.
 	Archived int `json:"archived"`
-	// Duplicates is how often the archive holds a record beyond the first time,
-	// and what the table holds beyond what was sent.
+	// Loaded is how many different ones are in the table in Redshift, if the stack has
+	// one.
+	Loaded int `json:"loaded,omitempty"`
+	// Duplicates is how often the archive, or Redshift, holds a record beyond the first
+	// time, and what the table holds beyond what was sent.
 	Duplicates int `json:"duplicates"`
-	// Lost is how many of the sent ones the table or the archive lacks.
+	// Lost is how many of the sent ones the table, the archive or Redshift lacks.
 	Lost int `json:"lost"`
 	// Alarms is how many alarms ring at the end.
 	Alarms int `json:"alarms"`
 	// Seconds is the time from the start to the report.
 	Seconds float64 `json:"seconds"`
 
-	// Through is the time from the first put until everything was in the table and
-	// in the archive; 0 if it never was.
+	// Through is the time from the first put until everything was in the table, in
+	// the archive and in Redshift; 0 if it never was.
 	Through time.Duration `json:"-"`
 	// Ringing names the alarms.
 	Ringing []string `json:"-"`
+	// Warehouse tells whether there is a table in Redshift.
+	Warehouse bool `json:"-"`
 	// Podiums are what the podiums table holds.
 	Podiums []race.Podium `json:"-"`
 	// Problems is what else isn't as it was sent, one sentence each.
@@ -112,7 +119,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 
 	run := &run{Options: o}
-	machine, err := local.Up(ctx, local.Options{Dir: dir, Port: o.Port, Limits: o.Limits, Log: o.Log})
+	machine, err := local.Up(ctx, local.Options{Dir: dir, Port: o.Port, Limits: o.Limits, Context: o.Context, Log: o.Log})
 	if running := (*local.RunningError)(nil); errors.As(err, &running) {
 		return Report{}, err // the report there may be that machine's
 	}
@@ -183,7 +190,7 @@ func (r *run) race(ctx context.Context, m *local.Machine, sim *simulator.Simulat
 		return r.send(ctx, m, sim, s)
 	})
 	// Until it was found, everything is missing.
-	r.report = tally(r.sent, nil, newArchive())
+	r.report = tally(r.sent, nil, newArchive(), nil)
 	if len(r.sent) == 0 || ctx.Err() != nil {
 		return err
 	}
@@ -246,15 +253,24 @@ func (r *run) wait(ctx context.Context, reader *reader, s *step.Step) error {
 		if err != nil {
 			return cause(ctx, err)
 		}
-		r.report = tally(r.sent, table, stored)
+		over := time.Now().After(deadline)
+		loaded, rows, err := reader.warehouse(ctx, r.sent.records(), over)
+		if err != nil {
+			return cause(ctx, err)
+		}
+		r.report = tally(r.sent, table, stored, loaded)
 		r.report.Podiums = podiums
 		right := agree(podiums, want)
-		s.Note("of %d records %d applied, %d archived; %d of %d podiums", r.report.Sent, r.report.Applied, r.report.Archived, right, len(want))
+		note := fmt.Sprintf("of %d records %d applied, %d archived", r.report.Sent, r.report.Applied, r.report.Archived)
+		if loaded != nil {
+			note += fmt.Sprintf(", %d in Redshift", rows)
+		}
+		s.Note("%s; %d of %d podiums", note, right, len(want))
 		if r.report.Lost == 0 && right == len(want) {
 			r.report.Through = time.Since(r.began)
 			return nil
 		}
-		if time.Now().After(deadline) {
+		if over {
 			if right < len(want) {
 				r.report.Problems = append(r.report.Problems, fmt.Sprintf("%d of %d podiums aren't the race's top ten", len(want)-right, len(want)))
 			}
@@ -325,10 +341,15 @@ func (r Report) String() string {
 	line("sent", r.Sent, "records acknowledged by the stream")
 	line("applied", r.Applied, "of them in the standings table")
 	line("archived", r.Archived, "different records in the archive")
+	places, done := "the table or the archive", "applied and archived"
+	if r.Warehouse {
+		line("loaded", r.Loaded, "different records in Redshift's table")
+		places, done = "the table, the archive or Redshift", "applied, archived and loaded"
+	}
 	line("duplicates", r.Duplicates, "copies beyond the first")
-	line("lost", r.Lost, "missing in the table or the archive")
+	line("lost", r.Lost, "missing in "+places)
 	if r.Through > 0 {
-		line("a second", int(float64(r.Sent)/r.Through.Seconds()), fmt.Sprintf("records from the first put to the last one applied and archived, in %.1f s", r.Through.Seconds()))
+		line("a second", int(float64(r.Sent)/r.Through.Seconds()), fmt.Sprintf("records from the first put to the last one %s, in %.1f s", done, r.Through.Seconds()))
 	}
 	line("alarms", r.Alarms, strings.Join(append([]string{"in state ALARM"}, r.Ringing...), "\n"+strings.Repeat(" ", 21)))
 	const most = 20

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
@@ -15,6 +16,7 @@ import (
 	"github.com/millrace/millrace/lambdas/race"
 	"github.com/millrace/millrace/local"
 	"github.com/millrace/millrace/local/leaderboard"
+	"github.com/millrace/millrace/local/redshift"
 )
 
 // archivePrefix is where the delivery puts what it archives.
@@ -29,6 +31,10 @@ type reader struct {
 
 	archive *archive
 	done    map[string]bool // the objects that are in archive already
+
+	redshift *redshift.Warehouse // nil if the stack has no table there
+	loaded   *archive
+	rows     int // that loaded was read from
 }
 
 func newReader(m *local.Machine) *reader {
@@ -40,6 +46,8 @@ func newReader(m *local.Machine) *reader {
 		alarms:   cloudwatch.NewFromConfig(cfg),
 		archive:  newArchive(),
 		done:     map[string]bool{},
+		redshift: m.Warehouse(),
+		loaded:   newArchive(),
 	}
 }
 
@@ -98,6 +106,38 @@ func (r *reader) readArchive(ctx context.Context) (*archive, error) {
 
 func (r *reader) podiums(ctx context.Context) ([]race.Podium, error) {
 	return leaderboard.Read(ctx, r.dynamodb, r.outputs[local.OutputPodiums], "")
+}
+
+// warehouse are the records in Redshift, and how many rows there are; nil without it.
+// The rows are read only when there are as many as were sent, or at last: COPYs wait
+// while they are.
+func (r *reader) warehouse(ctx context.Context, sent int, last bool) (*archive, int, error) {
+	if r.redshift == nil {
+		return nil, 0, nil
+	}
+	table := r.outputs[local.OutputWarehouseTable]
+	count, err := r.redshift.Query(ctx, "SELECT count(*) FROM "+table)
+	if err != nil {
+		return nil, 0, fmt.Errorf("table %s: %w", table, err)
+	}
+	rows, err := strconv.Atoi(count[0][0])
+	if err != nil || rows == r.rows || rows < sent && !last {
+		return r.loaded, rows, err
+	}
+	all, err := r.redshift.Query(ctx, "SELECT row_to_json(t) FROM "+table+" AS t")
+	if err != nil {
+		return nil, 0, fmt.Errorf("table %s: %w", table, err)
+	}
+	r.loaded, r.rows = newArchive(), rows
+	for _, row := range all {
+		record, err := race.Parse([]byte(row[0]))
+		if err != nil {
+			r.loaded.problems = append(r.loaded.problems, fmt.Errorf("table %s: %w", table, err))
+			continue
+		}
+		r.loaded.put(record)
+	}
+	return r.loaded, rows, nil
 }
 
 // ringing names the alarms that are in state ALARM.

@@ -27,6 +27,9 @@ type config struct {
 	query            *gojq.Code
 	partitioned      bool
 	delimiter        bool
+	decompress       bool // records of CloudWatch Logs
+	messages         bool // and nothing but their events' messages
+	conversion       *conversion
 	maxBuffered      int
 	activePartitions int
 
@@ -238,7 +241,7 @@ func (r *reader) extendedS3(x *types.ExtendedS3DestinationDescription) {
 	}
 	// An absent Enabled means converted: so AWS treats this block, and only this.
 	if c := x.DataFormatConversionConfiguration; c != nil && (c.Enabled == nil || *c.Enabled) {
-		r.refuse("%s.DataFormatConversionConfiguration: conversion to Parquet or ORC isn't supported", path)
+		r.convert(path, x)
 	}
 	if x.S3BackupMode == types.S3BackupModeEnabled {
 		if x.S3BackupDescription == nil {
@@ -342,8 +345,8 @@ func (r *reader) failures(path string, x *types.S3DestinationDescription, all bo
 	}
 }
 
-// processing reads the processors. Theirs is the order of AWS: de-aggregation,
-// transform, partition keys, delimiter.
+// processing reads the processors. Theirs is the order of AWS: decompression,
+// messages, de-aggregation, transform, partition keys, delimiter.
 func (r *reader) processing(path string, x *types.ProcessingConfiguration, buffer int) {
 	if x == nil || !aws.ToBool(x.Enabled) {
 		return
@@ -362,6 +365,10 @@ func (r *reader) processing(path string, x *types.ProcessingConfiguration, buffe
 			if r.delimiter = true; !r.objects {
 				r.refuse("%s: new lines are only put between the records of S3 objects", at)
 			}
+		case types.ProcessorTypeDecompression:
+			r.decompression(at, values)
+		case types.ProcessorTypeCloudWatchLogProcessing:
+			r.messageExtraction(at, values)
 		case types.ProcessorTypeRecordDeAggregation:
 			r.deaggregate(at, values)
 		case types.ProcessorTypeMetadataExtraction:
@@ -369,6 +376,9 @@ func (r *reader) processing(path string, x *types.ProcessingConfiguration, buffe
 		default:
 			r.refuse("%s: this processor isn't supported", at)
 		}
+	}
+	if r.messages && !r.decompress {
+		r.refuse("%s.CloudWatchLogProcessing: it needs a Decompression", path)
 	}
 	if r.extracted && !r.partitioned {
 		r.refuse("%s.MetadataExtraction: it needs dynamic partitioning", path)

@@ -49,11 +49,33 @@ func TestWhatIsntSupportedIsRefusedByName(t *testing.T) {
 			d.DeliveryStreamType = types.DeliveryStreamTypeKinesisStreamAsSource
 			return d
 		}(), "Source.KinesisStreamSourceDescription:"},
-		{"Parquet", extended(func(x *types.ExtendedS3DestinationDescription) {
-			x.DataFormatConversionConfiguration = &types.DataFormatConversionConfiguration{}
+		{"ORC", converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
+			x.OutputFormatConfiguration.Serializer = &types.Serializer{OrcSerDe: &types.OrcSerDe{}}
+		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.OutputFormatConfiguration.Serializer.OrcSerDe:"},
+		{"no format", converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
+			x.OutputFormatConfiguration = nil
+		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.OutputFormatConfiguration.Serializer:"},
+		{"Parquet's compression", converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
+			x.OutputFormatConfiguration.Serializer.ParquetSerDe.Compression = "ZSTD"
+		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.OutputFormatConfiguration.Serializer.ParquetSerDe.Compression:"},
+		{"no way to read", converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
+			x.InputFormatConfiguration = nil
+		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.InputFormatConfiguration.Deserializer:"},
+		{"a timestamp's format", converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
+			x.InputFormatConfiguration.Deserializer = &types.Deserializer{HiveJsonSerDe: &types.HiveJsonSerDe{TimestampFormats: []string{"yyyy-ww"}}}
+		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.InputFormatConfiguration.Deserializer.HiveJsonSerDe.TimestampFormats:"},
+		{"no table to convert to", converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
+			x.SchemaConfiguration.TableName = nil
+		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.SchemaConfiguration:"},
+		{"a conversion in small objects", converting(func(_ *types.DataFormatConversionConfiguration, s3 *types.ExtendedS3DestinationDescription) {
+			s3.BufferingHints.SizeInMBs = aws.Int32(63)
 		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration:"},
-		{"decompression", withProcessor(processor(types.ProcessorTypeDecompression)), "ExtendedS3DestinationDescription.ProcessingConfiguration.Decompression:"},
-		{"log messages", withProcessor(processor(types.ProcessorTypeCloudWatchLogProcessing)), "ExtendedS3DestinationDescription.ProcessingConfiguration.CloudWatchLogProcessing:"},
+		{"a conversion compressed again", converting(func(_ *types.DataFormatConversionConfiguration, s3 *types.ExtendedS3DestinationDescription) {
+			s3.CompressionFormat = types.CompressionFormatGzip
+		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration:"},
+		{"decompression of another kind", withProcessor(processor(types.ProcessorTypeDecompression, "CompressionFormat", "ZIP")), "ExtendedS3DestinationDescription.ProcessingConfiguration.Decompression.CompressionFormat:"},
+		{"log messages that are packed", withProcessor(processor(types.ProcessorTypeCloudWatchLogProcessing, "DataMessageExtraction", "true")), "ExtendedS3DestinationDescription.ProcessingConfiguration.CloudWatchLogProcessing:"},
+		{"log messages that aren't extracted", withProcessor(processor(types.ProcessorTypeDecompression, "CompressionFormat", "GZIP"), processor(types.ProcessorTypeCloudWatchLogProcessing, "DataMessageExtraction", "false")), "ExtendedS3DestinationDescription.ProcessingConfiguration.CloudWatchLogProcessing.DataMessageExtraction:"},
 		{"a query without partitions", withProcessor(processor(types.ProcessorTypeMetadataExtraction, "JsonParsingEngine", "JQ-1.6", "MetadataExtractionQuery", "{a:.a}")), "ExtendedS3DestinationDescription.ProcessingConfiguration.MetadataExtraction:"},
 		{"a wrong query", byQuery("!{partitionKeyFromQuery:c}/", "{c:"), "ExtendedS3DestinationDescription.ProcessingConfiguration.MetadataExtraction.MetadataExtractionQuery:"},
 		{"partitions without a key", byQuery("p/", "{c:.c}"), "ExtendedS3DestinationDescription.Prefix:"},
@@ -97,7 +119,7 @@ func TestWhatIsntSupportedIsRefusedByName(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got := reasons(t, test.d, Options{S3: newS3(), Transform: function(upper), Copy: copies(nil)})
+			got := reasons(t, test.d, Options{S3: newS3(), Transform: function(upper), Copy: copies(nil), Glue: tables{}})
 			if len(got) == 0 || !strings.HasPrefix(got[0], test.want) {
 				t.Fatalf("reasons %q, want one that begins with %q", got, test.want)
 			}
@@ -111,10 +133,11 @@ func TestWhatIsntSupportedIsRefusedByName(t *testing.T) {
 func TestAllReasonsAtOnce(t *testing.T) {
 	got := reasons(t, described(func(x *types.ExtendedS3DestinationDescription) {
 		x.BucketARN = nil
+		x.BufferingHints.SizeInMBs = aws.Int32(64)
 		x.DataFormatConversionConfiguration = &types.DataFormatConversionConfiguration{Enabled: aws.Bool(true)}
 		x.ProcessingConfiguration = processing(lambdaProcessor(), processor(types.ProcessorTypeDecompression))
 	}), Options{})
-	if len(got) != 5 { // the bucket, the conversion, the function, the processor, S3
+	if len(got) != 8 { // the bucket, the conversion's table and both formats, Glue, the function, the processor, S3
 		t.Errorf("%d reasons: %q", len(got), got)
 	}
 }
@@ -142,6 +165,37 @@ func TestFailuresUseThePrefixOfOtherDestinations(t *testing.T) {
 	b.after(0)
 	if keys := b.s3.keys(); len(keys) != 1 || !strings.HasPrefix(keys[0], "b/all/2026/s-3-") {
 		t.Errorf("objects %v", keys)
+	}
+}
+
+func TestConfigurationOfATableInATemplate(t *testing.T) {
+	full, err := WithConfiguration(wrapped(types.DestinationDescription{}), []byte(`{"ExtendedS3DestinationConfiguration": {
+		"BucketARN": "arn:aws:s3:::b", "CompressionFormat": "UNCOMPRESSED", "BufferingHints": {"SizeInMBs": 128, "IntervalInSeconds": 300},
+		"Prefix": "data/!{partitionKeyFromQuery:car}/", "ErrorOutputPrefix": "errors/!{firehose:error-output-type}/",
+		"DynamicPartitioningConfiguration": {"Enabled": true, "RetryOptions": {"DurationInSeconds": 300}},
+		"DataFormatConversionConfiguration": {
+			"Enabled": true,
+			"SchemaConfiguration": {"DatabaseName": "db", "TableName": "t", "RoleARN": "arn:r", "VersionId": "LATEST"},
+			"InputFormatConfiguration": {"Deserializer": {"OpenXJsonSerDe": {"ConvertDotsInJsonKeysToUnderscores": true, "ColumnToJsonKeyMappings": {"best": "bestLap"}}}},
+			"OutputFormatConfiguration": {"Serializer": {"ParquetSerDe": {"Compression": "GZIP", "WriterVersion": "V2", "EnableDictionaryCompression": false, "PageSizeBytes": 131072, "BlockSizeBytes": 67108864}}}
+		},
+		"ProcessingConfiguration": {"Enabled": true, "Processors": [
+			{"Type": "Decompression", "Parameters": [{"ParameterName": "CompressionFormat", "ParameterValue": "GZIP"}]},
+			{"Type": "CloudWatchLogProcessing", "Parameters": [{"ParameterName": "DataMessageExtraction", "ParameterValue": "true"}]},
+			{"Type": "RecordDeAggregation", "Parameters": [{"ParameterName": "SubRecordType", "ParameterValue": "JSON"}]},
+			{"Type": "MetadataExtraction", "Parameters": [{"ParameterName": "MetadataExtractionQuery", "ParameterValue": "{car:.car}"}, {"ParameterName": "JsonParsingEngine", "ParameterValue": "JQ-1.6"}]}
+		]}
+	}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(full, Options{S3: newS3(), Glue: tables{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.conversion; !s.decompress || !s.messages || !s.partitioned || c.parquet.version != 2 || c.parquet.page != 128<<10 || !c.serde.dots || c.serde.keys["best"] != "bestLap" ||
+		c.table.CatalogID != "123456789012" || s.target.extension != ".parquet" {
+		t.Errorf("read %+v", s.config)
 	}
 }
 

@@ -51,6 +51,7 @@ type Copier interface {
 type Copy struct {
 	JDBCURL   string // of the cluster or workgroup
 	User      string
+	Secret    string // ARN of the secret with the credentials, in place of User
 	Statement string // the whole SQL statement
 	Bucket    string
 	Object    string // key of the object that holds the records
@@ -80,6 +81,8 @@ type Options struct {
 	Transform invoke.Invoker
 	// Copy runs the COPY statements of a Redshift destination.
 	Copy Copier
+	// Glue has the columns of a stream that converts records to Parquet.
+	Glue Catalog
 	// HTTP makes the requests of the other destinations; by default a client that
 	// waits 3 minutes for an answer, as Firehose does, and follows no redirects.
 	HTTP Doer
@@ -146,6 +149,7 @@ type Stats struct {
 type record struct {
 	number  uint64 // of the record in this stream
 	source  []byte // as it came, until the transform is done with it
+	packed  []byte // as it came, if that was decompressed: error documents hold it
 	size    int    // of source
 	arrival time.Time
 	kinesis *Position
@@ -179,6 +183,7 @@ type Stream struct {
 	transformer invoke.Invoker
 	http        Doer
 	copier      Copier
+	glue        Catalog
 	concurrency int
 	wake        chan struct{}
 
@@ -292,16 +297,36 @@ func (s *Stream) Add(records ...Record) error {
 	return nil
 }
 
-// admit splits a record as the stream's processors say and buffers the pieces.
+// admit takes a record apart as the stream's processors say and buffers the pieces.
 func (s *Stream) admit(r record, now time.Time) {
-	for _, piece := range s.split(r.source) {
+	if s.backup != nil {
+		// As it came: source records are kept before anything is done with them.
+		s.stats.BackupPending++
+		s.put(&s.backups, entry{rec: &r, data: r.source}, now)
+		if s.backups.bytes >= s.backup.hints.size {
+			s.sealBackup()
+		}
+	}
+	data, problem := s.unpack(r.source)
+	if problem != nil {
+		s.accept(&r)
+		problem.ended = now
+		s.fail(&r, *problem, now)
+		return
+	}
+	for _, piece := range s.split(data) {
 		one := r
 		one.source = piece
+		if s.decompress {
+			one.packed = r.source
+		}
+		s.accept(&one)
 		s.enter(&one, now)
 	}
 }
 
-func (s *Stream) enter(r *record, now time.Time) {
+// accept counts a record.
+func (s *Stream) accept(r *record) {
 	s.ids++
 	r.number = s.ids
 	s.stats.Accepted++
@@ -309,13 +334,10 @@ func (s *Stream) enter(r *record, now time.Time) {
 	r.size = len(r.source)
 	s.stats.BufferedBytes += int64(r.size)
 	s.held += r.size + overhead
-	if s.backup != nil {
-		s.stats.BackupPending++
-		s.put(&s.backups, entry{rec: r, data: r.source}, now)
-		if s.backups.bytes >= s.backup.hints.size {
-			s.sealBackup()
-		}
-	}
+}
+
+// enter puts a record into its first buffer.
+func (s *Stream) enter(r *record, now time.Time) {
 	if s.transform == nil {
 		s.route(r, r.source, now)
 		return
@@ -682,6 +704,7 @@ func New(d *Description, o Options) (*Stream, error) {
 		transformer: o.Transform,
 		http:        o.HTTP,
 		copier:      o.Copy,
+		glue:        o.Glue,
 		concurrency: o.Concurrency,
 		wake:        make(chan struct{}, 1),
 		partitions:  map[string]*buffer{},

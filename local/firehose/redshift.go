@@ -53,6 +53,11 @@ func (r *reader) redshift(x *types.RedshiftDestinationDescription) {
 		options: aws.ToString(x.CopyCommand.CopyOptions), retry: seconds(retry, 3600*time.Second),
 		before: aws.ToString(x.S3DestinationDescription.Prefix),
 	}
+	if secret := x.SecretsManagerConfiguration; secret != nil && aws.ToBool(secret.Enabled) {
+		if rs.secret, rs.user = aws.ToString(secret.SecretARN), ""; rs.secret == "" {
+			r.refuse("%s.SecretsManagerConfiguration.SecretARN: it is enabled and names no secret", path)
+		}
+	}
 	r.deliver = func(s *Stream, b *buffer) job {
 		return &copying{object: object{stream: s, target: s.target, buffer: b, purpose: delivered}, redshift: rs}
 	}
@@ -60,7 +65,7 @@ func (r *reader) redshift(x *types.RedshiftDestinationDescription) {
 }
 
 type redshift struct {
-	url, user, role         string
+	url, user, secret, role string
 	table, columns, options string
 	before                  string // the prefix of manifests
 	retry                   time.Duration
@@ -110,7 +115,7 @@ func (c *copying) run(ctx context.Context) {
 	case copyObject:
 		m := c.manifestKey("")
 		c.err = s.copier.Copy(ctx, Copy{
-			JDBCURL: c.redshift.url, User: c.redshift.user, Statement: c.redshift.statement(c.target.bucket, m),
+			JDBCURL: c.redshift.url, User: c.redshift.user, Secret: c.redshift.secret, Statement: c.redshift.statement(c.target.bucket, m),
 			Bucket: c.target.bucket, Object: c.key, Manifest: m,
 		})
 	case putErrorManifest:

@@ -377,6 +377,23 @@ func TestRedshift(t *testing.T) {
 	}
 }
 
+// Credentials in Secrets Manager come before those in the description.
+func TestRedshiftsSecret(t *testing.T) {
+	d := redshiftStream()
+	d.Destinations[0].RedshiftDestinationDescription.SecretsManagerConfiguration = &types.SecretsManagerConfiguration{Enabled: aws.Bool(true), SecretARN: aws.String("arn:secret")}
+	var got Copy
+	b := start(t, d, Options{Copy: copies(func(c Copy) error { got = c; return nil })})
+	b.add(`{"a":1}`)
+	b.after(time.Minute)
+	if got.Secret != "arn:secret" || got.User != "" {
+		t.Errorf("%+v", got)
+	}
+	d.Destinations[0].RedshiftDestinationDescription.SecretsManagerConfiguration.SecretARN = nil
+	if _, err := New(d, Options{S3: b.s3, Copy: copies(nil)}); err == nil || !strings.Contains(err.Error(), "SecretARN") {
+		t.Errorf("without a secret: %v", err)
+	}
+}
+
 func TestRedshiftThatFails(t *testing.T) {
 	calls := 0
 	b := start(t, redshiftStream(), Options{Copy: copies(func(Copy) error { calls++; return errors.New("no such table") })})

@@ -62,23 +62,37 @@ type object struct {
 	purpose   int
 	errorType string
 
-	key    string
-	body   []byte
-	failed int
-	err    error
+	key       string
+	body      []byte
+	converted *converted // of a stream with a format
+	failed    int
+	err       error
 }
 
 func (o *object) run(ctx context.Context) {
 	if o.body == nil {
-		if o.err = o.build(); o.err != nil {
+		if o.err = o.build(ctx); o.err != nil {
 			return
 		}
 	}
-	o.err = o.stream.store(ctx, o.target, o.key, o.body, o.target.codec.encoding)
+	encoding := o.target.codec.encoding
+	if c := o.converted; c != nil {
+		if c.body == nil {
+			return // no record became a row
+		}
+		encoding = o.stream.conversion.encoding
+	}
+	o.err = o.stream.store(ctx, o.target, o.key, o.body, encoding)
 }
 
-func (o *object) build() error {
+func (o *object) build(ctx context.Context) error {
 	s, t := o.stream, o.target
+	if o.purpose == delivered && s.conversion != nil {
+		var err error
+		if o.converted, err = s.convert(ctx, o.buffer); err != nil {
+			return err
+		}
+	}
 	delimiter := o.purpose == delivered && s.delimiter
 	text := t.good
 	if o.purpose == failed {
@@ -92,6 +106,17 @@ func (o *object) build() error {
 	name, err := s.objectName(at)
 	if err != nil {
 		return err
+	}
+	if c := o.converted; c != nil {
+		if o.key, o.body = before+name+t.extension, c.body; o.body == nil {
+			o.body = []byte{}
+		}
+		for i := range o.buffer.entries {
+			if c.failed[i] == nil {
+				o.buffer.entries[i].data = nil
+			}
+		}
+		return nil
 	}
 	var raw bytes.Buffer
 	raw.Grow(o.buffer.bytes)
@@ -149,13 +174,15 @@ func (s *Stream) store(ctx context.Context, t *target, key string, body []byte, 
 	return err
 }
 
-func (o *object) settle(s *Stream, _ time.Time) (time.Duration, bool) {
+func (o *object) settle(s *Stream, now time.Time) (time.Duration, bool) {
 	if o.err != nil {
 		o.failed++
 		s.erred("s3://"+o.target.bucket, o.err)
 		return backoff(o.failed), false
 	}
-	s.stats.Objects++
+	if c := o.converted; c == nil || c.body != nil {
+		s.stats.Objects++
+	}
 	if o.purpose == backedUp {
 		s.stats.BackupPending -= int64(len(o.buffer.entries))
 		return 0, true
@@ -164,7 +191,14 @@ func (o *object) settle(s *Stream, _ time.Time) (time.Duration, bool) {
 	if o.purpose == failed {
 		counter = &s.stats.Failed
 	}
-	for _, e := range o.buffer.entries {
+	for i, e := range o.buffer.entries {
+		if c := o.converted; c != nil && c.failed[i] != nil {
+			s.fail(e.rec, failure{
+				kind: "format-conversion-failed", code: c.failed[i].code, message: c.failed[i].message, raw: e.data,
+				attempts: 1, ended: c.ended, table: &s.conversion.table,
+			}, now)
+			continue
+		}
 		s.settled(e.rec, counter)
 	}
 	return 0, true
@@ -187,6 +221,7 @@ type failure struct {
 	dataID        string
 	index, docID  string
 	docType       string
+	table         *catalogTable // of a conversion
 	osIndex       string
 	osDocID       string
 }
@@ -213,11 +248,29 @@ type document struct {
 	OSIndexName            string `json:"osIndexName,omitempty"`
 }
 
+// conversionDocument is a record that couldn't be converted, with the names that
+// others recorded; AWS's documentation has ErrorCode and ErrorMessage.
+type conversionDocument struct {
+	AttemptsMade           int           `json:"attemptsMade"`
+	ArrivalTimestamp       int64         `json:"arrivalTimestamp"`
+	LastErrorCode          string        `json:"lastErrorCode"`
+	LastErrorMessage       string        `json:"lastErrorMessage"`
+	AttemptEndingTimestamp int64         `json:"attemptEndingTimestamp"`
+	RawData                string        `json:"rawData"`
+	SequenceNumber         string        `json:"sequenceNumber,omitempty"`
+	SubSequenceNumber      *int64        `json:"subSequenceNumber,omitempty"`
+	DataCatalogTable       *catalogTable `json:"dataCatalogTable"`
+}
+
 // fail buffers a record's error document.
 func (s *Stream) fail(r *record, f failure, now time.Time) {
-	if f.raw == nil {
+	switch {
+	case r.packed != nil:
+		f.raw = r.packed
+	case f.raw == nil:
 		f.raw = r.source
 	}
+	var written any
 	doc := document{
 		RawData:                base64.StdEncoding.EncodeToString(f.raw),
 		ErrorCode:              f.code,
@@ -240,10 +293,21 @@ func (s *Stream) fail(r *record, f failure, now time.Time) {
 			*doc.SubsequenceNumber = r.kinesis.SubsequenceNumber
 		}
 	}
+	written = doc
+	if f.table != nil {
+		own := conversionDocument{
+			AttemptsMade: doc.AttemptsMade, ArrivalTimestamp: doc.ArrivalTimestamp, LastErrorCode: f.code, LastErrorMessage: f.message,
+			AttemptEndingTimestamp: doc.AttemptEndingTimestamp, RawData: doc.RawData, DataCatalogTable: f.table,
+		}
+		if r.kinesis != nil {
+			own.SequenceNumber, own.SubSequenceNumber = r.kinesis.SequenceNumber, &r.kinesis.SubsequenceNumber
+		}
+		written = own
+	}
 	var line bytes.Buffer
 	enc := json.NewEncoder(&line) // ends it with a new line
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(doc); err != nil {
+	if err := enc.Encode(written); err != nil {
 		panic(err) // strings and numbers always encode
 	}
 	b := s.failures[f.kind]

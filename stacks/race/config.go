@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,12 @@ type Config struct {
 	Pace spec.Consumer
 	// Archive is the delivery to S3.
 	Archive spec.S3Delivery
+	// Redshift delivers the telemetry to a table in Redshift, too: RedshiftServerless or
+	// RedshiftProvisioned; none by default.
+	Redshift Redshift
+	// Region that the stack is deployed to; needed with Redshift, as Firehose's addresses
+	// differ. By default that of the CDK's command line.
+	Region string
 	// AlarmEmail gets the alarms; none by default.
 	AlarmEmail string
 	// Destroy deletes the data with the stack. ConfirmDestroy has to be StackName
@@ -42,6 +49,15 @@ type Config struct {
 	// Local is the profile of `millrace local`: see local.go.
 	Local bool
 }
+
+// Redshift is the kind of warehouse that telemetry is delivered to.
+type Redshift string
+
+// The kinds of warehouses.
+const (
+	RedshiftServerless  Redshift = "serverless"
+	RedshiftProvisioned Redshift = "provisioned"
+)
 
 // setting is one key of the context.
 type setting struct {
@@ -60,6 +76,8 @@ var settings = []setting{
 	{"retryAttempts", "retries of a failed batch, 0 to 10000, default 10", whole(func(c *Config) *int { return &c.Standings.MaximumRetryAttempts })},
 	{"bufferMiB", "size at which an archive object is written, 1 to 128, default 5", whole(func(c *Config) *int { return &c.Archive.BufferSize })},
 	{"bufferSeconds", "time after which an archive object is written, 0 to 900, default 300", seconds(func(c *Config) *time.Duration { return &c.Archive.BufferInterval })},
+	{"redshift", "serverless or provisioned: a table in Redshift with all telemetry; none by default", text(func(c *Config) *Redshift { return &c.Redshift })},
+	{"region", "region to deploy to, needed with redshift; by default the command line's", text(func(c *Config) *string { return &c.Region })},
 	{"alarmEmail", "address that gets the alarms; none by default", text(func(c *Config) *string { return &c.AlarmEmail })},
 	{"destroy", "true deletes the data with the stack; needs confirmDestroy too", flag(func(c *Config) *bool { return &c.Destroy })},
 	{"confirmDestroy", "the stack's name, " + StackName, text(func(c *Config) *string { return &c.ConfirmDestroy })},
@@ -70,7 +88,7 @@ var settings = []setting{
 // or -c race:key=value. It refuses unknown keys and bad values, all at once, as a
 // [*spec.Invalid].
 func ReadConfig(context map[string]any) (Config, error) {
-	var config Config
+	config := Config{Region: os.Getenv("CDK_DEFAULT_REGION")} // by the CDK's command line
 	check := spec.At("context")
 	for _, key := range slices.Sorted(keys(context)) {
 		name := strings.TrimPrefix(key, Prefix)
@@ -111,6 +129,15 @@ func (c Config) Validate() error {
 	check.Merge(c.Podium.Validate(StackName+"/UpdatePodiums", spec.Source{Kind: spec.DynamoDB, Retention: spec.ChangeRetention}))
 	check.Merge(c.Pace.Validate(StackName+"/UpdatePaces", telemetry))
 	check.Merge(c.Archive.Validate(StackName + "/Archive"))
+	switch c.Redshift {
+	case "":
+	case RedshiftServerless, RedshiftProvisioned:
+		if c.Region == "" && !c.Local {
+			check.Add("Region", nil, "Firehose reaches Redshift from addresses that differ by region", "set AWS_REGION for the CDK's command line, or "+Prefix+"region")
+		}
+	default:
+		check.Add("Redshift", string(c.Redshift), "it must be "+string(RedshiftServerless)+" or "+string(RedshiftProvisioned), "use one of them, or leave it out")
+	}
 	check.Email("AlarmEmail", c.AlarmEmail)
 	if c.Destroy && c.ConfirmDestroy != StackName {
 		check.Add("ConfirmDestroy", c.ConfirmDestroy, "deleting the data with the stack takes a second switch", "set it to "+StackName+" as well, or leave destroy out")

@@ -4,7 +4,8 @@
 //
 //	telemetry ─┬─▶ UpdateStandings ─▶ Standings ─▶ changes ─▶ UpdatePodiums ─▶ Podiums
 //	           ├─▶ UpdatePaces, by windows of 30 s ─▶ Paces
-//	           └─▶ Archive: transform ─▶ S3
+//	           ├─▶ Archive: transform ─▶ S3
+//	           └─▶ Warehouse: transform ─▶ S3 ─▶ Redshift, if it is asked for
 //	failed batches and rejected records ─▶ Failures
 package race
 
@@ -20,6 +21,7 @@ import (
 	"github.com/millrace/millrace/constructs/stream"
 	"github.com/millrace/millrace/constructs/table"
 	"github.com/millrace/millrace/constructs/watch"
+	racing "github.com/millrace/millrace/lambdas/race"
 )
 
 // The functions are named together so that one `go build` compiles them all. As
@@ -42,6 +44,7 @@ type Race struct {
 	UpdatePodiums   *consumer.Consumer
 	UpdatePaces     *consumer.Consumer
 	Archive         *delivery.Delivery
+	Warehouse       *delivery.Delivery // nil without Redshift
 	Watch           *watch.Watch
 }
 
@@ -55,12 +58,16 @@ func New(scope constructs.Construct, config Config) *Race {
 	props := &awscdk.StackProps{
 		Description: jsii.String("millrace: live race telemetry into standings, podiums and an archive"),
 	}
+	if config.Redshift != "" {
+		gofunc.Package(delivery.MigratePackage) // named along with the others
+		props.Env = &awscdk.Environment{Region: jsii.String(config.Region)}
+	}
 	if config.Local {
 		props.Synthesizer, props.Env = localSynthesizer(), localEnvironment()
 	}
 	r := &Race{Stack: awscdk.NewStack(scope, jsii.String(StackName), props)}
 	if config.Local {
-		localSetting(r.Stack)
+		localSetting(r.Stack, config)
 	}
 	// Retained by default; "" lets each construct say so itself.
 	var removal awscdk.RemovalPolicy
@@ -114,6 +121,10 @@ func New(scope constructs.Construct, config Config) *Race {
 		Transform: &delivery.Transform{Code: archiveCode},
 	})
 
+	if config.Redshift != "" {
+		r.warehouse(config, removal)
+	}
+
 	r.watch(config)
 	if config.Local {
 		r.localize()
@@ -122,9 +133,33 @@ func New(scope constructs.Construct, config Config) *Race {
 	return r
 }
 
+// telemetryTable is the table in Redshift.
+const telemetryTable = "telemetry"
+
+// warehouse delivers the telemetry to Redshift. What is no record is left out there: one
+// of them would hold up all others of its COPY.
+func (r *Race) warehouse(config Config, removal awscdk.RemovalPolicy) {
+	to := delivery.Redshift{
+		RedshiftDelivery:  spec.RedshiftDelivery{Table: telemetryTable, Row: racing.Record{}},
+		PubliclyReachable: true,
+	}
+	if config.Redshift == RedshiftProvisioned {
+		to.Warehouse = delivery.Cluster{}
+	}
+	if config.Local {
+		to = r.localRedshift(to)
+	}
+	r.Warehouse = delivery.New(r.Stack, "Warehouse", delivery.Props{
+		Source: r.Telemetry, To: to, RemovalPolicy: removal,
+		Transform: &delivery.Transform{Code: archiveCode},
+	})
+}
+
 // watch turns every part's signals into alarms, in the order of the data.
 func (r *Race) watch(config Config) {
-	signals := watch.All(r.Telemetry, r.UpdateStandings, r.Standings, r.UpdatePodiums, r.Podiums, r.UpdatePaces, r.Paces, r.Archive)
+//	           ├─▶ UpdatePaces, by windows of 30 s ─▶ Paces
+//	           ├─▶ Archive: transform ─▶ S3
+//	           └─▶ Warehouse: transform ─▶ S3 ─▶ Redshift, if it is asked for
 	if config.Local {
 		signals = localSignals(signals)
 	}
@@ -133,10 +168,11 @@ func (r *Race) watch(config Config) {
 
 // outputs are what producers, operators and the command line need to know.
 func (r *Race) outputs() {
-	for _, o := range []struct {
+	type output struct {
 		name, doc string
 		value     *string
-	}{
+	}
+	all := []output{
 		{"StreamName", "Kinesis stream that telemetry is put to", r.Telemetry.Stream().StreamName()},
 		{"StandingsTable", "table with the last state of every racer", r.Standings.Name()},
 		{"PodiumsTable", "table with the top ten of every race", r.Podiums.Name()},
@@ -146,7 +182,15 @@ func (r *Race) outputs() {
 		{"DeliveryStream", "Firehose delivery stream of the archive", r.Archive.Name()},
 		{"AlarmTopic", "SNS topic that alarms are sent to", r.Watch.Topic().TopicArn()},
 		{"Dashboard", "CloudWatch dashboard of the pipeline", r.Watch.Dashboard().Ref()},
-	} {
+	}
+	if r.Warehouse != nil {
+		all = append(all,
+			output{"WarehouseTable", "table in Redshift with every record", jsii.String((spec.RedshiftDelivery{Table: telemetryTable}).DataTable())},
+			output{"WarehouseBucket", "bucket that Redshift copies from; what couldn't be copied is under errors/", r.Warehouse.Bucket().BucketName()},
+			output{"WarehouseStream", "Firehose delivery stream of the table", r.Warehouse.Name()},
+		)
+	}
+	for _, o := range all {
 		awscdk.NewCfnOutput(r.Stack, jsii.String(o.name), &awscdk.CfnOutputProps{Value: o.value, Description: jsii.String(o.doc)})
 	}
 }

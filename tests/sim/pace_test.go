@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"time"
@@ -14,18 +15,23 @@ import (
 // part is what a shard adds to a race's window.
 type part struct{ race, window, shard string }
 
+type lap struct {
+	racer string
+	seq   int64
+}
+
 // tally is a part as the records make it that were put.
 type tally struct {
-	seen     map[string]bool       // by racer and seq
+	seen     map[lap]bool
 	racers   map[string][2]float64 // the least and the greatest distance of each
 	power    float64
 	strength float64 // the best power
 }
 
 func (t *tally) add(r race.Record) {
-	name := fmt.Sprint(r.Racer, r.Seq)
+	name := lap{r.Racer, r.Seq}
 	if t.seen == nil {
-		t.seen, t.racers = map[string]bool{}, map[string][2]float64{}
+		t.seen, t.racers = map[lap]bool{}, map[string][2]float64{}
 	}
 	if t.seen[name] {
 		return
@@ -53,8 +59,8 @@ func (t *tally) values() [5]float64 {
 // have been counted before.
 type want struct{ sure, perhaps tally }
 
-// checkPaces: each shard counts each record of a race's window once.
-func (p *pipeline) checkPaces(w *sim.World) error {
+// wantPaces are the parts that the records make that were put.
+func (p *pipeline) wantPaces(w *sim.World) (map[part]*want, error) {
 	wants := map[part]*want{}
 	for i, put := range w.Puts() {
 		failed := p.laps.Failed(i)
@@ -63,7 +69,7 @@ func (p *pipeline) checkPaces(w *sim.World) error {
 			continue
 		case put.Malformed:
 			if err := rejected(w, "pace", put.Shard, put.Sequence, put.Data); err != nil {
-				return err
+				return nil, err
 			}
 			continue
 		}
@@ -80,6 +86,18 @@ func (p *pipeline) checkPaces(w *sim.World) error {
 			wants[key].sure.add(r)
 		}
 	}
+	return wants, nil
+}
+
+// checkPaces: each shard counts each record of a race's window once.
+func (p *pipeline) checkPaces(w *sim.World) error {
+	if p.wants == nil { // what was given up isn't handed over again: it stays
+		var err error
+		if p.wants, err = p.wantPaces(w); err != nil {
+			return err
+		}
+	}
+	wants := maps.Clone(p.wants)
 	for _, item := range p.paces.Items() {
 		shards := map[string]sim.Item{}
 		for name := range item {
@@ -103,9 +121,10 @@ func (p *pipeline) checkPaces(w *sim.World) error {
 			}
 			delete(wants, key)
 			values := [5]float64{float64(got.Records), float64(got.Racers), math.Round(got.MeanPower * float64(got.Records)), got.BestPower, got.Distance}
+			least, most := want.sure.values(), want.perhaps.values()
 			for i, value := range values {
-				if least, most := want.sure.values()[i], want.perhaps.values()[i]; value < least || value > most {
-					return fmt.Errorf("%+v is counted as %v, and at least %v was put, and at most %v", key, values, want.sure.values(), want.perhaps.values())
+				if value < least[i] || value > most[i] {
+					return fmt.Errorf("%+v is counted as %v, and at least %v was put, and at most %v", key, values, least, most)
 				}
 			}
 		}

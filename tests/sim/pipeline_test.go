@@ -51,6 +51,7 @@ type pipeline struct {
 	heats                     int
 	made                      []int64 // the seq of each record, 0 for a keep-alive, by its i
 	seed                      uint64
+	wants                     map[part]*want
 }
 
 const (

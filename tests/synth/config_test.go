@@ -60,6 +60,8 @@ func TestBadContextIsRefusedAllAtOnce(t *testing.T) {
 		"negative time":        {map[string]any{"race:bufferSeconds": "-5"}, []string{"race:bufferSeconds", "not negative"}},
 		"retries for ever":     {map[string]any{"race:retryAttempts": "-1"}, []string{"race:retryAttempts", "not negative"}},
 		"beyond all time":      {map[string]any{"race:bufferSeconds": "99999999999"}, []string{"race:bufferSeconds", "out of range"}},
+		"another warehouse":    {map[string]any{"race:redshift": "yes"}, []string{`Redshift is "yes"`, "serverless or provisioned"}},
+		"no region":            {map[string]any{"race:redshift": "serverless"}, []string{"Region is missing", "race:region"}},
 		"bad address":          {map[string]any{"race:alarmEmail": "oncall"}, []string{"AlarmEmail", "name@example.com"}},
 		"one switch to delete": {map[string]any{"race:destroy": "true"}, []string{"ConfirmDestroy", race.StackName}},
 		"contradiction":        {map[string]any{"race:shards": "4"}, []string{"MillraceRace/Telemetry: Shards", "on-demand"}},

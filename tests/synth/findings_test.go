@@ -34,7 +34,7 @@ var packs = map[string]func(*cdknag.NagPackProps) awscdk.IAspect{
 // deployed, and each construct with all that can be set of it.
 func checked() map[string]func(awscdk.App) {
 	all := map[string]func(awscdk.App){}
-	for _, name := range []string{"default", "provisioned"} {
+	for _, name := range []string{"default", "provisioned", "redshift"} {
 		all["race-"+name] = func(app awscdk.App) { race.New(app, configs[name]) }
 	}
 	for name, build := range fullest {
@@ -343,6 +343,9 @@ var withoutResources = map[string]string{
 // the resource would.
 var byCondition = map[string]string{
 	"elasticfilesystem:ClientMount": "the CDK's file systems name the access point in a condition",
+
+	"redshift-data:DescribeStatement":  "a condition names whose statements they are",
+	"redshift-data:GetStatementResult": "a condition names whose statements they are",
 }
 
 // wildcards are actions with a wildcard that may be allowed, on named resources.

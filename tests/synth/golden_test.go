@@ -22,6 +22,8 @@ var configs = map[string]race.Config{
 		Standings:  spec.Consumer{BatchSize: 1000, ParallelizationFactor: 2},
 		AlarmEmail: "oncall@example.com",
 	},
+	"redshift":       {Redshift: race.RedshiftServerless, Region: "eu-west-1"},
+	"redshift-local": {Redshift: race.RedshiftServerless, Local: true},
 }
 
 func TestTemplatesMatchTheGoldens(t *testing.T) {

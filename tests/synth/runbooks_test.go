@@ -165,7 +165,7 @@ func TestRunbooksLinksLeadSomewhereAndTheirVariablesAreSet(t *testing.T) {
 			}
 		}
 		own := maps.Clone(set)
-		for _, match := range regexp.MustCompile(`(?m)^([A-Z_]+)=`).FindAllStringSubmatch(pages[name], -1) {
+		for _, match := range regexp.MustCompile(`(?m)^(?:read -r -p ".*" )?([A-Z_]+)(?:=|$)`).FindAllStringSubmatch(pages[name], -1) {
 			own[match[1]] = true
 		}
 		for _, match := range regexp.MustCompile(`\$([A-Z][A-Z_]+)`).FindAllStringSubmatch(pages[name], -1) {

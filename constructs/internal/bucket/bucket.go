@@ -23,6 +23,8 @@ type Props struct {
 	AccessLogs awss3.IBucket
 	// Expiration deletes objects of that age, in whole days; 0 keeps them.
 	Expiration time.Duration
+	// Transitions move objects to other classes by age; none by default.
+	Transitions []spec.Transition
 	// RemovalPolicy is RETAIN by default.
 	RemovalPolicy awscdk.RemovalPolicy
 }
@@ -61,6 +63,15 @@ func New(scope constructs.Construct, id string, props Props) awss3.Bucket {
 		"NIST.800.53.R5-S3BucketReplicationEnabled")}
 	if props.Expiration > 0 {
 		rule.Expiration = awscdk.Duration_Days(jsii.Number(props.Expiration.Hours() / 24))
+	}
+	if len(props.Transitions) > 0 {
+		transitions := []*awss3.Transition{}
+		for _, t := range props.Transitions {
+			transitions = append(transitions, &awss3.Transition{
+				StorageClass: awss3.NewStorageClass(jsii.String(string(t.To))), TransitionAfter: awscdk.Duration_Days(jsii.Number(t.After.Hours() / 24)),
+			})
+		}
+		rule.Transitions = &transitions
 	}
 	if props.Key != nil {
 		// One data key for many objects: writers ask KMS much less often.

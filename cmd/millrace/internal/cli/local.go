@@ -39,8 +39,7 @@ build/local in it.`,
 }
 
 func (p *Program) localUp() *cobra.Command {
-	var port int
-	var dir string
+	var o local.Options
 	var profiles []string
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -53,16 +52,18 @@ nothing in the emulator is kept.
 		Example: "  millrace local up\n  millrace local up --port 4566\n  millrace local up --profile shard=1000r/s,1MB/s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			limits, err := throttle.Parse(profiles...)
-			if err := errors.Join(err, checkPort(port)); err != nil {
+			var err error
+			o.Limits, err = throttle.Parse(profiles...)
+			if err := errors.Join(err, checkPort(o.Port)); err != nil {
 				return usageError(cmd, err)
 			}
-			return p.up(cmd.Context(), local.Options{Dir: dir, Port: port, Limits: limits})
+			return p.up(cmd.Context(), o)
 		},
 	}
-	portFlag(cmd, &port)
+	contextFlag(cmd, &o.Context)
+	portFlag(cmd, &o.Port)
 	profileFlag(cmd, &profiles)
-	dirFlag(cmd, &dir)
+	dirFlag(cmd, &o.Dir)
 	return cmd
 }
 
@@ -256,6 +257,10 @@ func writeOutputs(w io.Writer, outputs map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
 		fmt.Fprintf(w, "  %-*s  %s\n", width, name, outputs[name])
 	}
+}
+
+func contextFlag(cmd *cobra.Command, settings *[]string) {
+	cmd.Flags().StringArrayVarP(settings, "context", "c", nil, "a setting of the stack, as key=value; repeatable")
 }
 
 func portFlag(cmd *cobra.Command, port *int) {
