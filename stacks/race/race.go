@@ -157,9 +157,10 @@ func (r *Race) warehouse(config Config, removal awscdk.RemovalPolicy) {
 
 // watch turns every part's signals into alarms, in the order of the data.
 func (r *Race) watch(config Config) {
-//	           ├─▶ UpdatePaces, by windows of 30 s ─▶ Paces
-//	           ├─▶ Archive: transform ─▶ S3
-//	           └─▶ Warehouse: transform ─▶ S3 ─▶ Redshift, if it is asked for
+	signals := watch.All(r.Telemetry, r.UpdateStandings, r.Standings, r.UpdatePodiums, r.Podiums, r.UpdatePaces, r.Paces, r.Archive)
+	if r.Warehouse != nil {
+		signals = append(signals, r.Warehouse.Signals()...)
+	}
 	if config.Local {
 		signals = localSignals(signals)
 	}
