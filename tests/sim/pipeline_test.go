@@ -81,7 +81,7 @@ func (p *pipeline) Setup(w *sim.World) {
 	settings := w.Settings(esm.Kinesis)
 	settings.Tumbling, settings.Parallelization = []time.Duration{time.Second, 30 * time.Second, 30 * time.Second}[w.Rand().IntN(3)], 1
 	if w.Rand().IntN(3) == 0 {
-		settings.MaximumRecordAge = 2 * time.Minute // a window that is made again may lack records
+		settings.MaximumRecordAge = time.Minute // a window that is made again may lack records
 	}
 	p.laps = w.Add(&sim.Function{Name: "pace", Settings: settings, Start: func(c *sim.Client) lambda.Handler {
 		return must(pace.New(getenv, c, rejects(c, "pace")))
