@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/millrace/millrace/local/esm/memory"
@@ -62,7 +61,7 @@ func (j *journal) next() string { return fmt.Sprintf("%056d", len(j.puts)+1) }
 
 // number of the record with a sequence number, -1 for none.
 func (j *journal) number(sequence string) int {
-	n, err := strconv.Atoi(strings.TrimLeft(sequence, "0"))
+	n, err := strconv.Atoi(sequence[max(0, len(sequence)-18):]) // the others are zeros
 	if err != nil || n < 1 || n > len(j.puts) {
 		return -1
 	}

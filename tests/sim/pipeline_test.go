@@ -80,7 +80,7 @@ func (p *pipeline) Setup(w *sim.World) {
 	}})
 	settings := w.Settings(esm.Kinesis)
 	settings.Tumbling, settings.Parallelization = []time.Duration{time.Second, 30 * time.Second, 30 * time.Second}[w.Rand().IntN(3)], 1
-	if w.Rand().IntN(3) == 0 {
+	if w.Rand().IntN(6) == 0 {
 		settings.MaximumRecordAge = time.Minute // a window that is made again may lack records
 	}
 	p.laps = w.Add(&sim.Function{Name: "pace", Settings: settings, Start: func(c *sim.Client) lambda.Handler {
