@@ -40,6 +40,7 @@ const (
 	OutputStream         = "StreamName"
 	OutputStandings      = "StandingsTable"
 	OutputPodiums        = "PodiumsTable"
+	OutputPaces          = "PacesTable"
 	OutputArchive        = "ArchiveBucket"
 	OutputFailures       = "FailureBucket"
 	OutputDeliveryStream = "DeliveryStream"

@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	ktypes "github.com/aws/aws-sdk-go-v2/service/kinesis/types"
@@ -33,6 +34,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/millrace/millrace/lambdas/kit/reject"
+	pace "github.com/millrace/millrace/lambdas/pace/handler"
 	"github.com/millrace/millrace/lambdas/race"
 	"github.com/millrace/millrace/local"
 	"github.com/millrace/millrace/local/step"
@@ -122,8 +124,8 @@ func TestThePipelineUnderFaults(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if len(docs) != 2 {
-				return fmt.Errorf("%d rejected records, want 2", len(docs))
+			if len(docs) != 4 {
+				return fmt.Errorf("%d rejected records, want 2 of each of the stream's functions", len(docs))
 			}
 			for _, d := range docs {
 				if d.Reason == "" || d.PartitionKey != "monza/r1" || !strings.HasPrefix(string(d.Data), `{"race":"monza"`) || !strings.Contains(d.ShardID, "shardId-") {
@@ -188,6 +190,14 @@ func TestThePipelineUnderFaults(t *testing.T) {
 		}
 		mend()
 		p.eventually(t, func() error { return p.holds("imola", map[string]int64{"r1": 2}) })
+	})
+
+	t.Run("a race's pace counts every record of a window once", func(t *testing.T) {
+		p.eventually(t, func() error {
+			// A window ends when a record of a later one comes.
+			p.put(t, "monza/r1", "")
+			return p.paced("monza", 5)
+		})
 	})
 
 	t.Run("a delivery stream works with its own role and waits while that is broken", func(t *testing.T) {
@@ -332,6 +342,29 @@ func (p *pipeline) holds(name string, want map[string]int64) error {
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		return fmt.Errorf("race %s is at %v, want %v", name, got, want)
+	}
+	return nil
+}
+
+// paced checks how many records the windows of a race count in all.
+func (p *pipeline) paced(name string, want int) error {
+	out, err := p.dynamodb.Query(context.Background(), &dynamodb.QueryInput{
+		TableName: aws.String(p.machine.Outputs[local.OutputPaces]), KeyConditionExpression: aws.String("race = :race"),
+		ExpressionAttributeValues: map[string]types.AttributeValue{":race": &types.AttributeValueMemberS{Value: name}},
+	})
+	if err != nil {
+		return err
+	}
+	records := 0
+	for _, item := range out.Items {
+		window, err := pace.Read(item)
+		if err != nil {
+			return err
+		}
+		records += window.Records
+	}
+	if records != want {
+		return fmt.Errorf("the %d windows of %s count %d records, want %d", len(out.Items), name, records, want)
 	}
 	return nil
 }
