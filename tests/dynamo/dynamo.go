@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -121,7 +122,7 @@ func (db *DB) PutItem(ctx context.Context, in *dynamodb.PutItemInput, _ ...func(
 	return call(ctx, db, "PutItem", func(Fault) (*dynamodb.PutItemOutput, error) {
 		return &dynamodb.PutItemOutput{}, db.single(write{
 			table: in.TableName, key: in.Item, put: in.Item, condition: in.ConditionExpression, allOld: in.ReturnValuesOnConditionCheckFailure,
-			env: env{names: in.ExpressionAttributeNames, values: in.ExpressionAttributeValues},
+			Env: Env{Names: in.ExpressionAttributeNames, Values: in.ExpressionAttributeValues},
 		})
 	})
 }
@@ -131,7 +132,7 @@ func (db *DB) DeleteItem(ctx context.Context, in *dynamodb.DeleteItemInput, _ ..
 	return call(ctx, db, "DeleteItem", func(Fault) (*dynamodb.DeleteItemOutput, error) {
 		return &dynamodb.DeleteItemOutput{}, db.single(write{
 			table: in.TableName, key: in.Key, remove: true, condition: in.ConditionExpression, allOld: in.ReturnValuesOnConditionCheckFailure,
-			env: env{names: in.ExpressionAttributeNames, values: in.ExpressionAttributeValues},
+			Env: Env{Names: in.ExpressionAttributeNames, Values: in.ExpressionAttributeValues},
 		})
 	})
 }
@@ -141,7 +142,7 @@ func (db *DB) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, _ ..
 	return call(ctx, db, "UpdateItem", func(Fault) (*dynamodb.UpdateItemOutput, error) {
 		return &dynamodb.UpdateItemOutput{}, db.single(write{
 			table: in.TableName, key: in.Key, update: in.UpdateExpression, condition: in.ConditionExpression, allOld: in.ReturnValuesOnConditionCheckFailure,
-			env: env{names: in.ExpressionAttributeNames, values: in.ExpressionAttributeValues},
+			Env: Env{Names: in.ExpressionAttributeNames, Values: in.ExpressionAttributeValues},
 		})
 	})
 }
@@ -262,7 +263,7 @@ func (db *DB) BatchWriteItem(ctx context.Context, in *dynamodb.BatchWriteItemInp
 
 // write is a write of any kind.
 type write struct {
-	env
+	Env
 	table             *string
 	key               Item // of a put, the item
 	put               Item
@@ -275,13 +276,13 @@ func writeOf(item types.TransactWriteItem) (write, error) {
 	switch {
 	case item.Put != nil:
 		p := item.Put
-		return write{env{nil, p.ExpressionAttributeNames, p.ExpressionAttributeValues}, p.TableName, p.Item, p.Item, false, nil, p.ConditionExpression, p.ReturnValuesOnConditionCheckFailure}, nil
+		return write{Env{nil, p.ExpressionAttributeNames, p.ExpressionAttributeValues}, p.TableName, p.Item, p.Item, false, nil, p.ConditionExpression, p.ReturnValuesOnConditionCheckFailure}, nil
 	case item.Update != nil:
 		u := item.Update
-		return write{env{nil, u.ExpressionAttributeNames, u.ExpressionAttributeValues}, u.TableName, u.Key, nil, false, u.UpdateExpression, u.ConditionExpression, u.ReturnValuesOnConditionCheckFailure}, nil
+		return write{Env{nil, u.ExpressionAttributeNames, u.ExpressionAttributeValues}, u.TableName, u.Key, nil, false, u.UpdateExpression, u.ConditionExpression, u.ReturnValuesOnConditionCheckFailure}, nil
 	case item.Delete != nil:
 		d := item.Delete
-		return write{env{nil, d.ExpressionAttributeNames, d.ExpressionAttributeValues}, d.TableName, d.Key, nil, true, nil, d.ConditionExpression, d.ReturnValuesOnConditionCheckFailure}, nil
+		return write{Env{nil, d.ExpressionAttributeNames, d.ExpressionAttributeValues}, d.TableName, d.Key, nil, true, nil, d.ConditionExpression, d.ReturnValuesOnConditionCheckFailure}, nil
 	}
 	return write{}, invalid("a transaction's item that is no put, update or delete")
 }
@@ -312,16 +313,18 @@ func (db *DB) try(w write) (result, error) {
 		return result{}, err
 	}
 	before := t.items[key]
-	w.item = before
+	w.Item = before
 	if err := w.unused(aws.ToString(w.condition) + " " + aws.ToString(w.update)); err != nil {
 		return result{}, err
 	}
 	if w.condition != nil {
-		holds, err := evaluate(*w.condition, w.env)
+		condition, err := Condition(*w.condition)
 		if err != nil {
 			return result{}, err
 		}
-		if !holds {
+		if holds, err := condition(w.Env); err != nil {
+			return result{}, err
+		} else if !holds {
 			r := result{refused: true}
 			if w.allOld == types.ReturnValuesOnConditionCheckFailureAllOld {
 				r.held = before
@@ -331,7 +334,14 @@ func (db *DB) try(w write) (result, error) {
 	}
 	after := w.put
 	if w.update != nil {
-		if after, err = change(*w.update, w.env, before, w.key); err != nil {
+		update, err := Update(*w.update)
+		if err != nil {
+			return result{}, err
+		}
+		if after = maps.Clone(before); after == nil {
+			after = maps.Clone(w.key)
+		}
+		if err := update(w.Env, after); err != nil {
 			return result{}, err
 		}
 		for _, name := range t.keys {
@@ -347,6 +357,19 @@ func (db *DB) try(w write) (result, error) {
 			t.items[key] = after
 		}
 	}}, nil
+}
+
+var placeholder = regexp.MustCompile(`[#:]\w+`)
+
+// unused refuses names and values that no expression has, as DynamoDB does.
+func (e Env) unused(expressions string) error {
+	used := placeholder.FindAllString(expressions, -1)
+	for _, p := range slices.Concat(slices.Collect(maps.Keys(e.Names)), slices.Collect(maps.Keys(e.Values))) {
+		if !slices.Contains(used, p) {
+			return invalid("Value provided in ExpressionAttributeNames or ExpressionAttributeValues unused in expressions: %s", p)
+		}
+	}
+	return nil
 }
 
 // find is a table and the text of a key in it. A key that is alone has no other

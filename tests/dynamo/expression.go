@@ -3,269 +3,425 @@ package dynamo
 import (
 	"bytes"
 	"cmp"
-	"fmt"
-	"maps"
 	"math/big"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// DynamoDB's expressions, as far as the kit has them: comparisons,
-// attribute_not_exists, attribute_exists, AND, OR and parentheses; SET of a value,
-// ADD and REMOVE. Every attribute goes by a placeholder.
+// DynamoDB's expressions, as far as handlers have used them: comparisons,
+// attribute_exists, attribute_not_exists, AND, OR, NOT and parentheses; SET with +,
+// - and if_not_exists, REMOVE, ADD to a number or a set of strings. Attributes are those of the item
+// itself, not of maps in it. Anything else is an error that says so.
 
-// env is what an expression is evaluated with.
-type env struct {
-	item   Item
-	names  map[string]string
-	values Item
+// Env is what an expression is evaluated with: the item as it is, nil for none, and
+// what the placeholders stand for.
+type Env struct {
+	Item   Item
+	Names  map[string]string
+	Values Item
 }
 
-var (
-	token       = regexp.MustCompile(`[#:]?\w+|<>|<=|>=|\S`)
-	placeholder = regexp.MustCompile(`[#:]\w+`)
+type (
+	condition func(Env) (bool, error)
+	operand   func(Env) (types.AttributeValue, error) // nil where there is none
+	assigns   func(e Env, into Item) error
 )
 
-// unused refuses names and values that no expression has, as DynamoDB does.
-func (e env) unused(expressions string) error {
-	used := map[string]bool{}
-	for _, p := range placeholder.FindAllString(expressions, -1) {
-		used[p] = true
+// Expressions are few, and used often.
+var conditions, updates sync.Map
+
+// Condition is a condition expression, to be evaluated.
+func Condition(text string) (func(Env) (bool, error), error) {
+	if c, ok := conditions.Load(text); ok {
+		return c.(condition), nil
 	}
-	for _, p := range slices.Concat(slices.Collect(maps.Keys(e.names)), slices.Collect(maps.Keys(e.values))) {
-		if !used[p] {
-			return invalid("Value provided in ExpressionAttributeNames or ExpressionAttributeValues unused in expressions: %s", p)
-		}
+	p := newParser(text)
+	c := p.or()
+	if err := p.end(); err != nil {
+		return nil, err
 	}
-	return nil
+	conditions.Store(text, c)
+	return c, nil
 }
 
-func (e env) name(placeholder string) (string, error) {
-	name, ok := e.names[placeholder]
-	if !ok {
-		return "", invalid("An expression attribute name used in the document path is not defined: %s", placeholder)
+// Update is an update expression, to be applied to a copy of the item. Its error says
+// what can't be done with this one.
+func Update(text string) (func(e Env, into Item) error, error) {
+	if a, ok := updates.Load(text); ok {
+		return a.(assigns), nil
 	}
-	return name, nil
-}
-
-// operand is an attribute or a value; nil is an attribute that isn't there.
-func (e env) operand(placeholder string) (types.AttributeValue, error) {
-	if strings.HasPrefix(placeholder, ":") {
-		value, ok := e.values[placeholder]
-		if !ok {
-			return nil, invalid("An expression attribute value used in expression is not defined: %s", placeholder)
-		}
-		return value, nil
+	p := newParser(text)
+	a := p.update()
+	if err := p.end(); err != nil {
+		return nil, err
 	}
-	name, err := e.name(placeholder)
-	return e.item[name], err
+	updates.Store(text, a)
+	return a, nil
 }
 
 type parser struct {
-	env
 	text   string
 	tokens []string
-	err    error
+	failed error
 }
 
-// evaluate is a condition's outcome.
-func evaluate(text string, e env) (bool, error) {
-	p := &parser{env: e, text: text, tokens: token.FindAllString(text, -1)}
-	holds := p.or()
-	if len(p.tokens) > 0 {
-		p.fail()
-	}
-	return holds, p.err
+var token = regexp.MustCompile(`[#:][A-Za-z0-9_]+|[A-Za-z_][A-Za-z0-9_.-]*|<>|<=|>=|[=<>(),+-]|\S`)
+
+func newParser(text string) *parser {
+	return &parser{text: text, tokens: token.FindAllString(text, -1)}
 }
 
-func (p *parser) fail() {
-	p.note(invalid("tests/dynamo doesn't know the expression %q, at %q", p.text, strings.Join(p.tokens, " ")))
-	p.tokens = nil
-}
-
-func (p *parser) note(err error) {
-	if p.err == nil {
-		p.err = err
-	}
-}
-
-func (p *parser) next() string {
+func (p *parser) peek() string {
 	if len(p.tokens) == 0 {
 		return ""
 	}
-	first := p.tokens[0]
-	p.tokens = p.tokens[1:]
-	return first
+	return p.tokens[0]
 }
 
+// take takes the next token if it is this one, in any case.
 func (p *parser) take(want string) bool {
-	if len(p.tokens) > 0 && p.tokens[0] == want {
+	if strings.EqualFold(p.peek(), want) && want != "" {
 		p.tokens = p.tokens[1:]
 		return true
 	}
 	return false
 }
 
-func (p *parser) or() bool {
-	holds := p.and()
-	for p.take("OR") {
-		other := p.and()
-		holds = holds || other
-	}
-	return holds
-}
-
-func (p *parser) and() bool {
-	holds := p.comparison()
-	for p.take("AND") {
-		other := p.comparison()
-		holds = holds && other
-	}
-	return holds
-}
-
-func (p *parser) comparison() bool {
-	if p.take("(") {
-		holds := p.or()
-		if !p.take(")") {
-			p.fail()
-		}
-		return holds
-	}
-	for function, exists := range map[string]bool{"attribute_exists": true, "attribute_not_exists": false} {
-		if p.take(function) {
-			if !p.take("(") {
-				p.fail()
-			}
-			value := p.value()
-			if !p.take(")") {
-				p.fail()
-			}
-			return (value != nil) == exists
-		}
-	}
-	a, op, b := p.value(), p.next(), p.value()
-	if !slices.Contains([]string{"=", "<>", "<", "<=", ">", ">="}, op) {
+func (p *parser) need(want string) {
+	if !p.take(want) {
 		p.fail()
 	}
-	if p.err != nil || a == nil || b == nil {
-		return false
-	}
-	return compare(a, op, b)
 }
 
-func (p *parser) value() types.AttributeValue {
-	word := p.next()
-	if !placeholder.MatchString(word) {
-		p.tokens = append([]string{word}, p.tokens...)
+func (p *parser) fail() {
+	if p.failed == nil {
+		p.failed = invalid("tests/dynamo doesn't know %q, at %q", p.text, p.peek())
+	}
+	p.tokens = nil
+}
+
+func (p *parser) end() error {
+	if len(p.tokens) > 0 {
+		p.fail()
+	}
+	return p.failed
+}
+
+func (p *parser) or() condition {
+	left := p.and()
+	for p.take("OR") {
+		a, b := left, p.and()
+		left = func(e Env) (bool, error) {
+			x, err := a(e)
+			y, other := b(e)
+			return x || y, cmp.Or(err, other)
+		}
+	}
+	return left
+}
+
+func (p *parser) and() condition {
+	left := p.not()
+	for p.take("AND") {
+		a, b := left, p.not()
+		left = func(e Env) (bool, error) {
+			x, err := a(e)
+			y, other := b(e)
+			return x && y, cmp.Or(err, other)
+		}
+	}
+	return left
+}
+
+func (p *parser) not() condition {
+	switch {
+	case p.take("NOT"):
+		c := p.not()
+		return func(e Env) (bool, error) { ok, err := c(e); return !ok, err }
+	case p.take("("):
+		c := p.or()
+		p.need(")")
+		return c
+	case p.take("attribute_exists"):
+		o := p.exists()
+		return func(e Env) (bool, error) { v, err := o(e); return v != nil, err }
+	case p.take("attribute_not_exists"):
+		o := p.exists()
+		return func(e Env) (bool, error) { v, err := o(e); return v == nil, err }
+	}
+	a := p.operand()
+	op := p.peek()
+	if op == "" || !strings.Contains("= <> < <= > >=", op) {
 		p.fail()
 		return nil
 	}
-	value, err := p.operand(word)
-	if err != nil {
-		p.note(err)
-	}
-	return value
-}
-
-func compare(a types.AttributeValue, op string, b types.AttributeValue) bool {
-	if reflect.TypeOf(a) != reflect.TypeOf(b) {
-		return op == "<>"
-	}
-	var c int
-	switch a := a.(type) {
-	case *types.AttributeValueMemberS:
-		c = cmp.Compare(a.Value, b.(*types.AttributeValueMemberS).Value)
-	case *types.AttributeValueMemberB:
-		c = bytes.Compare(a.Value, b.(*types.AttributeValueMemberB).Value)
-	case *types.AttributeValueMemberN:
-		c = rational(a.Value).Cmp(rational(b.(*types.AttributeValueMemberN).Value))
-	default:
-		return reflect.DeepEqual(a, b) == (op == "=") && (op == "=" || op == "<>")
-	}
-	return map[string]bool{"=": c == 0, "<>": c != 0, "<": c < 0, "<=": c <= 0, ">": c > 0, ">=": c >= 0}[op]
-}
-
-// change is an item after an update.
-func change(text string, e env, before, key Item) (Item, error) {
-	after := maps.Clone(before)
-	if after == nil {
-		after = maps.Clone(key)
-	}
-	p := &parser{env: e, text: text, tokens: token.FindAllString(text, -1)}
-	changed := map[string]bool{}
-	for len(p.tokens) > 0 {
-		clause := p.next()
-		if clause != "SET" && clause != "ADD" && clause != "REMOVE" {
-			p.fail()
+	p.take(op)
+	b := p.operand()
+	return func(e Env) (bool, error) {
+		x, err := a(e)
+		y, other := b(e)
+		if err := cmp.Or(err, other); err != nil || x == nil || y == nil {
+			return false, err
 		}
-		for more := true; more && p.err == nil; more = p.take(",") {
-			name, err := p.name(p.next())
+		return compares(x, op, y)
+	}
+}
+
+func (p *parser) exists() operand {
+	p.need("(")
+	o := p.operand()
+	p.need(")")
+	return o
+}
+
+// operand is an attribute or a value.
+func (p *parser) operand() operand {
+	name := p.peek()
+	switch {
+	case name == "" || strings.Contains(name, ".") || !strings.ContainsAny(name[:1], "#:_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"):
+		p.fail()
+		return nil
+	case p.take("if_not_exists"):
+		p.need("(")
+		attribute := p.operand()
+		p.need(",")
+		value := p.operand()
+		p.need(")")
+		return func(e Env) (types.AttributeValue, error) {
+			if v, err := attribute(e); v != nil || err != nil {
+				return v, err
+			}
+			return value(e)
+		}
+	}
+	p.take(name)
+	return func(e Env) (types.AttributeValue, error) {
+		if name[0] == ':' {
+			if v, ok := e.Values[name]; ok {
+				return v, nil
+			}
+			return nil, invalid("the value %s isn't given", name)
+		}
+		attribute, err := e.name(name)
+		return e.Item[attribute], err
+	}
+}
+
+func (e Env) name(name string) (string, error) {
+	if name[0] != '#' {
+		return name, nil
+	}
+	attribute, ok := e.Names[name]
+	if !ok {
+		return "", invalid("the name %s isn't given", name)
+	}
+	return attribute, nil
+}
+
+// update is SET …, REMOVE …, ADD …, in any order.
+func (p *parser) update() assigns {
+	var all []action
+	for p.peek() != "" {
+		clause := strings.ToUpper(p.peek())
+		if clause != "SET" && clause != "REMOVE" && clause != "ADD" {
+			p.fail()
+			break
+		}
+		p.take(clause)
+		for more := true; more; more = p.take(",") {
+			all = append(all, p.action(clause))
+		}
+	}
+	if len(all) == 0 {
+		p.fail()
+	}
+	return func(e Env, into Item) error {
+		changed := map[string]bool{}
+		for _, a := range all {
+			name, err := e.name(a.name)
+			if err != nil {
+				return err
+			}
+			if changed[name] {
+				return invalid("Two document paths overlap with each other: %s", name)
+			}
+			changed[name] = true
+			if err := a.assign(e, into); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// action is what an update does to an attribute.
+type action struct {
+	name   string
+	assign assigns
+}
+
+func (p *parser) action(clause string) action {
+	name := p.peek()
+	if name == "" || name[0] == ':' || strings.Contains(name, ".") {
+		p.fail()
+		return action{}
+	}
+	p.take(name)
+	var value operand
+	switch clause {
+	case "SET":
+		p.need("=")
+		value = p.operand()
+		for op := p.peek(); op == "+" || op == "-"; op = p.peek() {
+			p.take(op)
+			a, b := value, p.operand()
+			value = func(e Env) (types.AttributeValue, error) { return sum(e, a, op, b) }
+		}
+	case "ADD":
+		b := p.operand()
+		value = func(e Env) (types.AttributeValue, error) {
+			attribute, err := e.name(name)
 			if err != nil {
 				return nil, err
 			}
-			if changed[name] {
-				return nil, invalid("Two document paths overlap with each other: %s", name)
+			held := e.Item[attribute]
+			more, err := b(e)
+			if set, ok := more.(*types.AttributeValueMemberSS); ok {
+				return union(held, set)
 			}
-			changed[name] = true
-			switch clause {
-			case "REMOVE":
-				delete(after, name)
-			case "SET":
-				if !p.take("=") {
-					p.fail()
-				}
-				after[name] = p.value()
-			case "ADD":
-				sum, err := add(before[name], p.value())
-				if err != nil {
-					return nil, err
-				}
-				after[name] = sum
+			if held == nil {
+				held = &types.AttributeValueMemberN{Value: "0"}
 			}
+			return sum(e, constant(held, nil), "+", constant(more, err))
 		}
 	}
-	return after, p.err
+	return action{name, func(e Env, into Item) error {
+		attribute, err := e.name(name)
+		if err != nil {
+			return err
+		}
+		if value == nil {
+			delete(into, attribute)
+			return nil
+		}
+		v, err := value(e)
+		if err == nil && v == nil {
+			err = invalid("an operand for %s isn't in the item", attribute)
+		}
+		into[attribute] = v
+		return err
+	}}
 }
 
-func add(a, b types.AttributeValue) (types.AttributeValue, error) {
-	switch b := b.(type) {
-	case *types.AttributeValueMemberN:
-		if a == nil {
-			return b, nil
-		}
-		a, ok := a.(*types.AttributeValueMemberN)
-		if !ok {
-			break
-		}
-		sum := new(big.Rat).Add(rational(a.Value), rational(b.Value))
-		if sum.IsInt() {
-			return &types.AttributeValueMemberN{Value: sum.RatString()}, nil
-		}
-		return &types.AttributeValueMemberN{Value: strings.TrimRight(sum.FloatString(38), "0")}, nil
-	case *types.AttributeValueMemberSS:
-		if a == nil {
-			return b, nil
-		}
-		a, ok := a.(*types.AttributeValueMemberSS)
-		if !ok {
-			break
-		}
-		all := slices.Concat(a.Value, b.Value)
-		slices.Sort(all)
-		return &types.AttributeValueMemberSS{Value: slices.Compact(all)}, nil
+func sum(e Env, a operand, op string, b operand) (types.AttributeValue, error) {
+	x, err := a(e)
+	y, other := b(e)
+	if err := cmp.Or(err, other); err != nil {
+		return nil, err
 	}
-	return nil, invalid("An operand in the update expression has an incorrect data type: %T and %T", a, b)
+	m, ok := x.(*types.AttributeValueMemberN)
+	n, too := y.(*types.AttributeValueMemberN)
+	if !ok || !too {
+		return nil, invalid("only numbers can be added")
+	}
+	r, s := rational(m.Value), rational(n.Value)
+	if op == "-" {
+		s.Neg(s)
+	}
+	r.Add(r, s)
+	if r.IsInt() {
+		return &types.AttributeValueMemberN{Value: r.RatString()}, nil
+	}
+	return &types.AttributeValueMemberN{Value: r.FloatString(20)}, nil
+}
+
+func constant(v types.AttributeValue, err error) operand {
+	return func(Env) (types.AttributeValue, error) { return v, err }
+}
+
+// union adds to a set of strings, which needn't be there.
+func union(held types.AttributeValue, more *types.AttributeValueMemberSS) (types.AttributeValue, error) {
+	all := slices.Clone(more.Value)
+	if held != nil {
+		set, ok := held.(*types.AttributeValueMemberSS)
+		if !ok {
+			return nil, invalid("only a set can be added to a set")
+		}
+		all = append(all, set.Value...)
+	}
+	slices.Sort(all)
+	return &types.AttributeValueMemberSS{Value: slices.Compact(all)}, nil
 }
 
 func rational(number string) *big.Rat {
 	r, ok := new(big.Rat).SetString(number)
 	if !ok {
-		panic(fmt.Sprintf("%q is no number", number))
+		panic("not a number: " + number)
 	}
 	return r
+}
+
+func compares(x types.AttributeValue, op string, y types.AttributeValue) (bool, error) {
+	var c int
+	switch a := x.(type) {
+	case *types.AttributeValueMemberN:
+		b, ok := y.(*types.AttributeValueMemberN)
+		if !ok {
+			return op == "<>", nil
+		}
+		c = compareNumbers(a.Value, b.Value)
+	case *types.AttributeValueMemberS:
+		b, ok := y.(*types.AttributeValueMemberS)
+		if !ok {
+			return op == "<>", nil
+		}
+		c = cmp.Compare(a.Value, b.Value)
+	case *types.AttributeValueMemberB:
+		b, ok := y.(*types.AttributeValueMemberB)
+		if !ok {
+			return op == "<>", nil
+		}
+		c = bytes.Compare(a.Value, b.Value)
+	default:
+		if op != "=" && op != "<>" {
+			return false, invalid("%T has no order", x)
+		}
+		return reflect.DeepEqual(x, y) == (op == "="), nil
+	}
+	switch op {
+	case "=":
+		return c == 0, nil
+	case "<>":
+		return c != 0, nil
+	case "<":
+		return c < 0, nil
+	case "<=":
+		return c <= 0, nil
+	case ">":
+		return c > 0, nil
+	}
+	return c >= 0, nil
+}
+
+// compareNumbers compares whole positive numbers of few digits as texts, which most
+// are.
+func compareNumbers(a, b string) int {
+	if plain(a) && plain(b) {
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+	}
+	return rational(a).Cmp(rational(b))
+}
+
+func plain(number string) bool {
+	for i := range len(number) {
+		if number[i] < '0' || number[i] > '9' {
+			return false
+		}
+	}
+	return number != "" && (number[0] != '0' || len(number) == 1)
 }

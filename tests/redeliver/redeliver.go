@@ -109,11 +109,17 @@ func (r *Run) Chance(what string, percent int) bool {
 	return true
 }
 
+// mostSteps is more than any delivery takes whose handler fails for faults only.
+const mostSteps = 5000
+
 // Deliver delivers everything. Handle returns how many of a batch's records are done
 // with, from the first on; an error fails the batch.
 func (r *Run) Deliver(handle func(batch []Record) (done int, err error)) {
 	for _, lanes := range r.lanes {
-		for {
+		for steps := 0; ; steps++ {
+			if steps > mostSteps {
+				r.t.Fatalf("after %d batches not everything is done with: the handler fails although no fault is left", steps)
+			}
 			var open []*lane
 			for _, l := range lanes {
 				if l.next < len(l.records) {

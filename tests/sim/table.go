@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/millrace/millrace/local/esm/memory"
+	"github.com/millrace/millrace/tests/dynamo"
 )
 
 // Item of a table. Once it is in a table it is never changed, but replaced.
@@ -252,7 +253,7 @@ func (t *Table) put(in *dynamodb.PutItemInput) (*dynamodb.PutItemOutput, error) 
 
 func (t *Table) update(in *dynamodb.UpdateItemInput) (*dynamodb.UpdateItemOutput, error) {
 	key := t.key(in.Key)
-	assign, err := updateExpression(aws.ToString(in.UpdateExpression))
+	assign, err := dynamo.Update(aws.ToString(in.UpdateExpression))
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +262,7 @@ func (t *Table) update(in *dynamodb.UpdateItemInput) (*dynamodb.UpdateItemOutput
 	if after == nil {
 		after = maps.Clone(in.Key)
 	}
-	if err := assign(env{before, in.ExpressionAttributeNames, in.ExpressionAttributeValues}, after); err != nil {
+	if err := assign(dynamo.Env{Item: before, Names: in.ExpressionAttributeNames, Values: in.ExpressionAttributeValues}, after); err != nil {
 		return nil, err
 	}
 	return &dynamodb.UpdateItemOutput{}, t.write(key, after, in.ConditionExpression, in.ExpressionAttributeNames, in.ExpressionAttributeValues)
@@ -273,11 +274,11 @@ func (t *Table) write(key string, after Item, expression *string, names map[stri
 		return fmt.Errorf("ValidationException: %s can't hold it", t.name)
 	}
 	if expression != nil {
-		holds, err := conditionExpression(*expression)
+		holds, err := dynamo.Condition(*expression)
 		if err != nil {
 			return err
 		}
-		if ok, err := holds(env{t.items[key], names, values}); err != nil {
+		if ok, err := holds(dynamo.Env{Item: t.items[key], Names: names, Values: values}); err != nil {
 			return err
 		} else if !ok {
 			return &types.ConditionalCheckFailedException{}
@@ -291,7 +292,7 @@ func (t *Table) write(key string, after Item, expression *string, names map[stri
 const page = 8
 
 func (t *Table) query(in *dynamodb.QueryInput) (*dynamodb.QueryOutput, error) {
-	matches, err := conditionExpression(aws.ToString(in.KeyConditionExpression))
+	matches, err := dynamo.Condition(aws.ToString(in.KeyConditionExpression))
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +303,7 @@ func (t *Table) query(in *dynamodb.QueryInput) (*dynamodb.QueryOutput, error) {
 	out := &dynamodb.QueryOutput{}
 	for _, key := range slices.Sorted(maps.Keys(t.items)) {
 		item := t.items[key]
-		ok, err := matches(env{item, in.ExpressionAttributeNames, in.ExpressionAttributeValues})
+		ok, err := matches(dynamo.Env{Item: item, Names: in.ExpressionAttributeNames, Values: in.ExpressionAttributeValues})
 		if err != nil {
 			return nil, err
 		}

@@ -83,48 +83,6 @@ func s(text string) types.AttributeValue { return &types.AttributeValueMemberS{V
 
 func n(number string) types.AttributeValue { return &types.AttributeValueMemberN{Value: number} }
 
-func TestConditions(t *testing.T) {
-	item := Item{"seq": n("10"), "name": s("b"), "at": s("2026")}
-	values := Item{":nine": n("9"), ":ten": n("1e1"), ":b": s("b"), ":tenth": n("0.1")}
-	names := map[string]string{"#seq": "seq", "#none": "none"}
-	for text, want := range map[string]bool{
-		"#seq > :nine":                             true,
-		"seq = :ten":                               true,
-		"seq <> :ten":                              false,
-		"#seq < :tenth":                            false,
-		"name >= :b":                               true,
-		"name < :nine":                             false, // of another type
-		"#none < :nine":                            false,
-		"NOT #none < :nine":                        true,
-		"attribute_not_exists(#none)":              true,
-		"attribute_exists(#none) OR seq > :nine":   true,
-		"attribute_exists(seq) and name <> :b":     false,
-		"(seq < :nine or name = :b) AND seq=:ten":  true,
-		"seq < :nine or name = :b AND seq < :nine": false,
-	} {
-		holds, err := conditionExpression(text)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if got, err := holds(env{item, names, values}); err != nil || got != want {
-			t.Errorf("%s: %v, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", "seq", "seq >", "seq > :nine OR", "begins_with(name, :b)", "a.b = :nine", "seq > :nine)", "size(name) > :nine", "seq > other.thing"} {
-		if _, err := conditionExpression(text); err == nil {
-			t.Errorf("%q is accepted", text)
-		}
-	}
-	holds, err := conditionExpression("#missing = :nine")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := holds(env{item, names, values}); err == nil {
-		t.Error("a name that isn't given is accepted")
-	}
-}
-
 func TestUpdates(t *testing.T) {
 	for expression, want := range map[string]string{
 		"SET seq = :two":                                       "name=b seq=2",
