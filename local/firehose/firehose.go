@@ -103,8 +103,8 @@ type Options struct {
 	// each besides its data, buffers are delivered early and Add refuses more with
 	// ErrFull; by default 64 MiB and at least two destination buffers.
 	MaxBuffered int
-	// MaxInterval cuts the buffers' intervals, so that nobody waits five minutes at
-	// their desk; 0, the default, leaves them as described.
+	// MaxInterval cuts the buffers' intervals and the waits between attempts, so that
+	// nobody waits five minutes at their desk; 0, the default, leaves them as they are.
 	MaxInterval time.Duration
 	// ActivePartitions is how many partitions may be buffered at once, 500 by
 	// default, as AWS's quota is.
@@ -185,6 +185,7 @@ type Stream struct {
 	copier      Copier
 	glue        Catalog
 	concurrency int
+	maxInterval time.Duration
 	wake        chan struct{}
 
 	mu         sync.Mutex
@@ -532,11 +533,19 @@ func (s *Stream) done(jobs ...*pending) {
 	for _, p := range jobs {
 		s.running--
 		if wait, done := p.settle(s, now); !done {
-			p.next = now.Add(wait)
+			p.next = now.Add(s.hurried(wait))
 			s.jobs = append(s.jobs, p)
 		}
 	}
 	s.signal()
+}
+
+// hurried cuts a wait.
+func (s *Stream) hurried(wait time.Duration) time.Duration {
+	if s.maxInterval > 0 {
+		return min(wait, s.maxInterval)
+	}
+	return wait
 }
 
 // Next is when Tick has something to do; false if nothing is buffered, or what is
@@ -706,6 +715,7 @@ func New(d *Description, o Options) (*Stream, error) {
 		copier:      o.Copy,
 		glue:        o.Glue,
 		concurrency: o.Concurrency,
+		maxInterval: o.MaxInterval,
 		wake:        make(chan struct{}, 1),
 		partitions:  map[string]*buffer{},
 		failures:    map[string]*buffer{},

@@ -217,7 +217,7 @@ func (p *Poller) read(ctx context.Context, s *shard, now time.Time) {
 	} else if err != nil {
 		p.erred(fmt.Errorf("shard %s: %w", s.id, err))
 		s.failed++
-		s.next = now.Add(min(backoff(s.failed), 30*time.Second))
+		s.next = now.Add(p.stream.hurried(min(backoff(s.failed), 30*time.Second)))
 		var expired *types.ExpiredIteratorException
 		var missing *types.ResourceNotFoundException
 		switch {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -58,6 +60,12 @@ var calls = map[string]func(p *machine, as aws.Config, arn string) error{
 	"s3:ListBucketMultipartUploads": func(_ *machine, as aws.Config, arn string) error {
 		bucket, _ := object(arn)
 		_, err := newS3(as).ListMultipartUploads(bg, &s3.ListMultipartUploadsInput{Bucket: bucket})
+		return err
+	},
+	"dynamodb:UpdateItem": func(_ *machine, as aws.Config, arn string) error {
+		_, err := dynamodb.NewFromConfig(as).UpdateItem(bg, &dynamodb.UpdateItemInput{
+			TableName: &arn, Key: map[string]dbtypes.AttributeValue{"race": text("calls"), "window": text("2026-01-01T00:00:00Z")},
+		})
 		return err
 	},
 	"s3:PutObject": func(_ *machine, as aws.Config, arn string) error {

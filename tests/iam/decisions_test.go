@@ -6,8 +6,8 @@ type consequence int
 const (
 	// pipeline: the flow doesn't arrive. For what the functions' own code calls.
 	pipeline consequence = iota
-	// call: the call that AWS's service makes in the role's name is refused. The
-	// local pollers and the emulator's deliveries don't ask IAM.
+	// call: the call that AWS's service makes in the role's name, and the local pollers
+	// with it, is refused.
 	call
 	// nothing: neither. The reason says why.
 	nothing
@@ -38,29 +38,30 @@ func (d decision) flow(p *machine, g grant) flow {
 
 // Why AWS needs what the emulator's pipeline doesn't.
 const (
-	readsStream = "Lambda's poller reads the stream in the function's name, the local one as the account's root: " +
+	readsStream = "Lambda's poller reads the stream in the function's name, as the local one does: " +
 		"docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html lists these five (and SubscribeToShard, ListStreams, which only fan-out and the console need)"
 	readsChanges = "Lambda's poller reads the change stream in the function's name, the local one as the account's root. The emulator refuses the call " +
 		"itself whatever the policy says, as it doesn't find the stream's ARN in it: " +
 		"docs.aws.amazon.com/amazondynamodb/latest/developerguide/iam-policy-example-lamda-process-dynamodb-streams.html lists the four"
-	writesFailures = "Lambda writes batches that failed for good in the function's name, the local poller as the account's root: " +
+	writesFailures = "Lambda writes batches that failed for good in the function's name, as the local poller does: " +
 		"docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html and services-dynamodb-errors.html ask for PutObject and ListBucket; keys begin with aws/lambda/"
 	writesLog = "Lambda writes the function's log in its name, the emulator without a role. The emulator refuses the call itself whatever the " +
 		"policy says, as it takes the ARN of the group for that of the log stream, which is what AWS asks for: " +
 		"docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html; the group is there already, so no CreateLogGroup"
-	delivers = "Firehose does it in the role's name, the emulator's Firehose without a role: " +
+	delivers = "Firehose does it in the role's name, as the local one does: " +
 		"docs.aws.amazon.com/firehose/latest/dev/controlling-access.html, Grant Firehose access to an Amazon S3 destination"
-	writesDeliveryLog = "Firehose logs failed deliveries in the role's name, the emulator's logs none. The emulator refuses the call itself whatever " +
+	writesDeliveryLog = "Firehose logs failed deliveries in the role's name, the local one doesn't. The emulator refuses the call itself whatever " +
 		"the policy says, as for the functions' logs: docs.aws.amazon.com/firehose/latest/dev/controlling-access.html"
 	tellsAlarms = "CloudWatch publishes as a service, the emulator's without looking at the topic's policy: " +
 		"repost.aws/knowledge-center/cloudwatch-receive-sns-for-alarm-trigger"
-	trusts = "the service can assume the role only if the role trusts it; the emulator hands its functions and delivery streams credentials, or " +
-		"none, without asking: docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-service.html"
+	trusts = "the service can assume the role only if the role trusts it; the emulator hands its functions credentials without asking, and lets " +
+		"the account's root, as which the local pollers come, be any role: docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-service.html"
 )
 
 const (
 	standingsRole = "UpdateStandingsFunctionRole"
 	podiumsRole   = "UpdatePodiumsFunctionRole"
+	pacesRole     = "UpdatePacesFunctionRole"
 	archiveRole   = "ArchiveRole"
 	transformRole = "ArchiveTransformRole"
 	failures      = "UpdateStandingsFailures"
@@ -75,8 +76,15 @@ var decisions = []decision{
 	{podiumsRole, "Podiums", list("dynamodb:GetItem", "dynamodb:PutItem"), pipeline, "it merges changes into the podium that is there", podiums},
 	{podiumsRole, "Standings", list("dynamodb:Query"), pipeline, "it reads a race anew that has no podium yet", podiums},
 	{podiumsRole, failures + "/rejected/*", list("s3:PutObject"), pipeline, "it sets unreadable changes aside", rejectedChanges},
+	// A window lasts half a minute, so its calls are tried rather than its flow.
+	{pacesRole, "Paces", list("dynamodb:UpdateItem"), call, "it writes what came of a window", nil},
+	{pacesRole, failures + "/rejected/*", list("s3:PutObject"), call, "it sets malformed records aside", nil},
 
 	// What Lambda does in their name.
+	{pacesRole, "Telemetry", list("kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"), call, readsStream, nil},
+	{pacesRole, failures, list("s3:ListBucket"), call, writesFailures, nil},
+	{pacesRole, failures + "/aws/lambda/*", list("s3:PutObject"), call, writesFailures, nil},
+	{pacesRole, "UpdatePacesFunctionLogs", list("logs:CreateLogStream", "logs:PutLogEvents"), nothing, writesLog, nil},
 	{standingsRole, "Telemetry", list("kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"), call, readsStream, nil},
 	{standingsRole, failures, list("s3:ListBucket"), call, writesFailures, nil},
 	{standingsRole, failures + "/aws/lambda/*", list("s3:PutObject"), call, writesFailures, nil},
@@ -99,6 +107,7 @@ var decisions = []decision{
 	{archiveRole, "trusting firehose.amazonaws.com", list("sts:AssumeRole"), nothing, trusts, nil},
 	{transformRole, "trusting lambda.amazonaws.com", list("sts:AssumeRole"), nothing, trusts, nil},
 	{standingsRole, "trusting lambda.amazonaws.com", list("sts:AssumeRole"), nothing, trusts, nil},
+	{pacesRole, "trusting lambda.amazonaws.com", list("sts:AssumeRole"), nothing, trusts, nil},
 	{podiumsRole, "trusting lambda.amazonaws.com", list("sts:AssumeRole"), nothing, trusts, nil},
 	{"WatchTopicPolicy", "WatchTopic", list("sns:Publish"), nothing, tellsAlarms, nil},
 }

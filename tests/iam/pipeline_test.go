@@ -1,6 +1,8 @@
 package iam
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,7 +95,7 @@ func archive(p *machine, name string) flow {
 		p, "a record is transformed and delivered", "ArchiveTransform",
 		func(t *testing.T) { p.send(t, name, spread) },
 		func() error {
-			return p.object(p.Outputs[local.OutputArchive], "archive/", func(body string) bool { return body == record(name)+"\n" })
+			return p.object(p.Outputs[local.OutputArchive], "archive/", func(body string) bool { return strings.Contains(body, record(name)+"\n") })
 		},
 	}
 }
@@ -162,6 +164,21 @@ func (p *machine) rejected(function, text string) error {
 	})
 }
 
+// read is an object's text, of archived ones unzipped.
+func read(object io.ReadCloser) (string, error) {
+	defer object.Close()
+	body, err := io.ReadAll(object)
+	if err != nil || !bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
+		return string(body), err
+	}
+	unzipped, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	body, err = io.ReadAll(unzipped)
+	return string(body), err
+}
+
 // object looks for an object.
 func (p *machine) object(bucket, prefix string, is func(body string) bool) error {
 	ctx := context.Background()
@@ -174,12 +191,11 @@ func (p *machine) object(bucket, prefix string, is func(body string) bool) error
 		if err != nil {
 			return err
 		}
-		body, err := io.ReadAll(out.Body)
-		out.Body.Close()
+		body, err := read(out.Body)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", *object.Key, err)
 		}
-		if is(string(body)) {
+		if is(body) {
 			return nil
 		}
 	}
