@@ -89,7 +89,7 @@ func (p *pipeline) Setup(w *sim.World) {
 }
 
 func rejects(c *sim.Client, function string) *reject.Writer {
-	return &reject.Writer{Client: c, Bucket: "failures", Function: function, Metrics: c.Metrics()}
+	return &reject.Writer{Client: c, Bucket: "failures", Function: function, Reporter: reject.Reporter{Metrics: c.Metrics()}}
 }
 
 func must[T any](value T, err error) T {

@@ -1,6 +1,6 @@
 // Package reject sets records aside that a function can never process, so that
 // they neither block their shard nor get lost: each becomes a document in the
-// failure bucket or a message in a queue, a count in CloudWatch and a line in the
+// failure bucket (or, with package queue, a message), a count in CloudWatch and a line in the
 // log.
 package reject
 
@@ -76,16 +76,7 @@ type Writer struct {
 	// of the function.
 	Client           PutObjectAPI
 	Bucket, Function string
-	// Metrics takes the metric lines; nil means the standard output, which
-	// Lambda carries to CloudWatch.
-	Metrics io.Writer
-	// Log takes one error line per rejected record, without its data; nil means
-	// slog.Default().
-	Log *slog.Logger
-	// Now tells the time of the metric; nil means time.Now.
-	Now func() time.Time
-
-	mu sync.Mutex
+	Reporter
 }
 
 var _ batch.Rejects = (*Writer)(nil)
@@ -107,29 +98,38 @@ func (w *Writer) Write(ctx context.Context, r batch.Rejected) error {
 	if err != nil {
 		return fmt.Errorf("reject: put s3://%s/%s: %w", w.Bucket, key, err)
 	}
-	told{w.Metrics, w.Log, w.Now, &w.mu}.tell(ctx, d, slog.String("object", "s3://"+w.Bucket+"/"+key))
+	w.Report(ctx, d, slog.String("object", "s3://"+w.Bucket+"/"+key))
 	return nil
 }
 
-// told is where a rejected record is told of.
-type told struct {
-	metrics io.Writer
-	log     *slog.Logger
-	now     func() time.Time
-	mu      *sync.Mutex // whole lines only
+// Reporter tells of rejected records: a count in CloudWatch, a line in the log. The
+// zero value is ready and safe for concurrent use.
+type Reporter struct {
+	// Metrics takes the metric lines; nil means the standard output, which
+	// Lambda carries to CloudWatch.
+	Metrics io.Writer
+	// Log takes one error line per rejected record, without its data; nil means
+	// slog.Default().
+	Log *slog.Logger
+	// Now tells the time of the metric; nil means time.Now.
+	Now func() time.Time
+
+	mu sync.Mutex // whole lines only
 }
 
-func (t told) tell(ctx context.Context, d Document, where slog.Attr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.now == nil {
-		t.now = time.Now
+// Report tells of one, and where it is now.
+func (r *Reporter) Report(ctx context.Context, d Document, where slog.Attr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, metrics := r.Now, r.Metrics
+	if now == nil {
+		now = time.Now
 	}
-	if t.metrics == nil {
-		t.metrics = os.Stdout
+	if metrics == nil {
+		metrics = os.Stdout
 	}
-	emf.Count(t.metrics, t.now(), d.Function, emf.RejectedRecords, 1)
-	cmp.Or(t.log, slog.Default()).LogAttrs(
+	emf.Count(metrics, now(), d.Function, emf.RejectedRecords, 1)
+	cmp.Or(r.Log, slog.Default()).LogAttrs(
 		ctx, slog.LevelError, "record rejected",
 		slog.String("eventSourceARN", d.EventSourceARN),
 		slog.String("shardId", d.ShardID),

@@ -13,7 +13,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/millrace/millrace/lambdas/kit/batch"
@@ -46,8 +45,10 @@ func TestRejectedRecordsAreStoredCountedAndLogged(t *testing.T) {
 	var metrics, log bytes.Buffer
 	w := &reject.Writer{
 		Client: b, Bucket: "failures", Function: "standings",
-		Metrics: &metrics, Log: slog.New(slog.NewJSONHandler(&log, nil)),
-		Now: func() time.Time { return time.UnixMilli(1) },
+		Reporter: reject.Reporter{
+			Metrics: &metrics, Log: slog.New(slog.NewJSONHandler(&log, nil)),
+			Now: func() time.Time { return time.UnixMilli(1) },
+		},
 	}
 	for range 2 { // a replay overwrites
 		if err := w.Write(t.Context(), rejected); err != nil {
@@ -81,7 +82,7 @@ func TestRejectedRecordsAreStoredCountedAndLogged(t *testing.T) {
 func TestAFailedWriteIsReportedAndNotCounted(t *testing.T) {
 	denied := errors.New("access denied")
 	var metrics bytes.Buffer
-	w := &reject.Writer{Client: &bucket{err: denied}, Bucket: "failures", Function: "standings", Metrics: &metrics}
+	w := &reject.Writer{Client: &bucket{err: denied}, Bucket: "failures", Function: "standings", Reporter: reject.Reporter{Metrics: &metrics}}
 	if err := w.Write(t.Context(), rejected); !errors.Is(err, denied) || !strings.Contains(err.Error(), "s3://failures/rejected/standings/") {
 		t.Errorf("got %v", err)
 	}
@@ -109,46 +110,5 @@ func TestBucketsAreAddressedByPathAtAnEndpoint(t *testing.T) {
 		if client.Options().UsePathStyle != want {
 			t.Errorf("endpoint %q: path style %v", endpoint, client.Options().UsePathStyle)
 		}
-	}
-}
-
-type queue struct {
-	bodies []string
-	err    error
-}
-
-func (q *queue) SendMessage(_ context.Context, in *sqs.SendMessageInput, _ ...func(*sqs.Options)) (*sqs.SendMessageOutput, error) {
-	if q.err == nil {
-		q.bodies = append(q.bodies, aws.ToString(in.QueueUrl)+" "+aws.ToString(in.MessageBody))
-	}
-	return &sqs.SendMessageOutput{}, q.err
-}
-
-func TestAQueueTakesWhatABucketDoes(t *testing.T) {
-	quiet := slog.New(slog.DiscardHandler)
-	q := &queue{}
-	w := &reject.Queue{Client: q, URL: "https://queue", Function: "standings", Metrics: io.Discard, Log: quiet}
-	if err := w.Write(t.Context(), rejected); err != nil {
-		t.Fatal(err)
-	}
-	body, ok := strings.CutPrefix(q.bodies[0], "https://queue ")
-	var got reject.Document
-	if err := json.Unmarshal([]byte(body), &got); err != nil || !ok {
-		t.Fatalf("%v: %s", err, q.bodies[0])
-	}
-	if diff := cmp.Diff(reject.Document{Function: "standings", Rejected: rejected}, got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
-	large := rejected
-	large.Data = make([]byte, 800_000)
-	if err := w.Write(t.Context(), large); err == nil || !strings.Contains(err.Error(), "1048576") {
-		t.Errorf("a record beyond a message: %v", err)
-	}
-	q.err = errors.New("access denied")
-	if err := w.Write(t.Context(), rejected); !errors.Is(err, q.err) {
-		t.Errorf("a queue that can't be reached: %v", err)
-	}
-	if len(q.bodies) != 1 {
-		t.Errorf("%d messages", len(q.bodies))
 	}
 }

@@ -143,7 +143,7 @@ func newFixture(t fataler) fixture {
 		bucket: &bucket{objects: make(map[string]reject.Document)},
 	}
 	var err error
-	f.Handler, err = New(func(name string) string { return "test-" + name }, f.table, &reject.Writer{Client: f.bucket, Bucket: "test-FAILURE_BUCKET", Function: "test-AWS_LAMBDA_FUNCTION_NAME", Metrics: io.Discard})
+	f.Handler, err = New(func(name string) string { return "test-" + name }, f.table, &reject.Writer{Client: f.bucket, Bucket: "test-FAILURE_BUCKET", Function: "test-AWS_LAMBDA_FUNCTION_NAME", Reporter: reject.Reporter{Metrics: io.Discard}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,18 +1,18 @@
-package reject
+// Package queue sets records aside that a function can never process in a queue of
+// Amazon SQS.
+package queue
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/millrace/millrace/lambdas/kit/batch"
+	"github.com/millrace/millrace/lambdas/kit/reject"
 )
 
 // SendMessageAPI is what the queue needs of an SQS client.
@@ -32,19 +32,14 @@ type Queue struct {
 	// Client, URL and Function are required: the queue and the name of the function.
 	Client        SendMessageAPI
 	URL, Function string
-	// Metrics, Log and Now are as in [Writer].
-	Metrics io.Writer
-	Log     *slog.Logger
-	Now     func() time.Time
-
-	mu sync.Mutex
+	reject.Reporter
 }
 
 var _ batch.Rejects = (*Queue)(nil)
 
-// Write sends the record as a [Document].
+// Write sends the record as a [reject.Document].
 func (q *Queue) Write(ctx context.Context, r batch.Rejected) error {
-	d := Document{Function: q.Function, Rejected: r}
+	d := reject.Document{Function: q.Function, Rejected: r}
 	body, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("reject %s: %w", d.Key(), err)
@@ -55,6 +50,6 @@ func (q *Queue) Write(ctx context.Context, r batch.Rejected) error {
 	if _, err := q.Client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: aws.String(q.URL), MessageBody: aws.String(string(body))}); err != nil {
 		return fmt.Errorf("reject: send to %s: %w", q.URL, err)
 	}
-	told{q.Metrics, q.Log, q.Now, &q.mu}.tell(ctx, d, slog.String("queue", q.URL))
+	q.Report(ctx, d, slog.String("queue", q.URL))
 	return nil
 }
