@@ -35,9 +35,6 @@ func (m *Machine) start(ctx context.Context, o Options, log *step.Log) error {
 	if port, err = m.limitShards(); err != nil {
 		return err
 	}
-	if o.Empty {
-		return m.runEmulator(ctx, log, port)
-	}
 	if m.warehouse, err = listenForWarehouse(); err != nil {
 		return err
 	}

@@ -59,9 +59,6 @@ type Options struct {
 	Port int
 	// Limits of the streams' shards; the zero value has none, as the emulator.
 	Limits throttle.Limits
-	// Empty starts the emulator alone, without the CDK's bootstrap and the stack: for
-	// what deploys stacks of its own.
-	Empty bool
 	// Context are settings of the stack beside its local profile, each "key=value" as in
 	// `cdk deploy -c`: "race:redshift=serverless".
 	Context []string
@@ -93,8 +90,8 @@ type Machine struct {
 	warehouse *warehouse
 }
 
-// Up starts the emulator, bootstraps it and deploys the stack, unless it is to be
-// Empty. It returns when the stack stands; until then ctx stops it, later Close does.
+// Up starts the emulator, bootstraps it and deploys the stack. It returns when
+// the stack stands; until then ctx stops it, later Close does.
 //
 // The error is a *RunningError if a machine runs already in this checkout, a
 // *MissingError if tools are missing, a *PortError if the port is taken and a

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -89,7 +88,7 @@ func parse(data []byte) (Record, error) {
 		switch {
 		case !ok || string(raw) == "null":
 			problems = append(problems, rule.field+": missing")
-		case decode(raw, rule.of(&record)) != nil || !rule.valid(&record):
+		case json.Unmarshal(raw, rule.of(&record)) != nil || !rule.valid(&record):
 			problems = append(problems, rule.problem())
 		}
 	}
@@ -98,31 +97,6 @@ func parse(data []byte) (Record, error) {
 	}
 	record.At = record.At.UTC()
 	return record, nil
-}
-
-// decode is json.Unmarshal for the plain values that records have, without its
-// second look at a text that is known to be JSON.
-func decode(raw json.RawMessage, into any) (err error) {
-	switch v := into.(type) {
-	case *string:
-		if raw[0] == '"' && bytes.IndexByte(raw, '\\') < 0 {
-			*v = string(raw[1 : len(raw)-1])
-			return nil
-		}
-	case *int64:
-		if raw[0] == '-' || '0' <= raw[0] && raw[0] <= '9' {
-			*v, err = strconv.ParseInt(string(raw), 10, 64)
-			return err
-		}
-	case *float64:
-		if raw[0] == '-' || '0' <= raw[0] && raw[0] <= '9' {
-			*v, err = strconv.ParseFloat(string(raw), 64)
-			return err
-		}
-	case *time.Time:
-		return v.UnmarshalJSON(raw)
-	}
-	return json.Unmarshal(raw, into)
 }
 
 // Validate reports everything that is wrong with the record's values as one

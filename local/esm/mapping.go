@@ -120,8 +120,7 @@ type poller struct {
 	first bool // the shard was listed just now, and for the first time
 
 	mu     sync.Mutex
-	closed bool // read to its end
-	behind time.Time
+	closed bool          // read to its end
 	wake   chan struct{} // there may be something to do
 	room   chan struct{} // there may be room to read more
 }
@@ -386,9 +385,6 @@ func (m *Mapping) work(ctx context.Context, stop func(), p *poller) {
 			}
 			p.mu.Lock()
 			p.Invoked(clock.Now(), task, outcome)
-			if n := len(task.Records); n > 0 {
-				p.behind = task.Records[n-1].Arrival
-			}
 			p.mu.Unlock()
 		}
 		signal(p.wake)
@@ -409,8 +405,6 @@ type Status struct {
 	Shard      string
 	Checkpoint string // sequence number up to which everything is dealt with
 	Waiting    int    // records that were read and aren't dealt with
-	// LastArrival is when the last record that was handed over had arrived.
-	LastArrival time.Time
 	// IteratorAge is how old the last record of the last batch was when its
 	// invocation ended.
 	IteratorAge time.Duration
@@ -426,7 +420,7 @@ func (m *Mapping) Status() []Status {
 	for id, p := range m.shards {
 		p.mu.Lock()
 		all = append(all, Status{
-			Shard: id, Checkpoint: p.Checkpoint(), Waiting: p.Waiting(), LastArrival: p.behind,
+			Shard: id, Checkpoint: p.Checkpoint(), Waiting: p.Waiting(),
 			IteratorAge: p.IteratorAge, Drained: m.ended[id], Counts: p.Counts,
 		})
 		p.mu.Unlock()

@@ -161,32 +161,16 @@ func (r *reader) destination(d *types.DestinationDescription) {
 			name: "AmazonopensearchserviceDestinationDescription", failures: "AmazonOpenSearchService-failed", endpoint: aws.ToString(x.ClusterEndpoint),
 			index: aws.ToString(x.IndexName), rotation: string(x.IndexRotationPeriod), docType: aws.ToString(x.TypeName),
 		}
-		var size, interval *int32
-		if x.BufferingHints != nil {
-			size, interval = x.BufferingHints.SizeInMBs, x.BufferingHints.IntervalInSeconds
-		}
-		var retry *int32
-		if x.RetryOptions != nil {
-			retry = x.RetryOptions.DurationInSeconds
-		}
 		o.noID = x.DocumentIdOptions != nil && x.DocumentIdOptions.DefaultDocumentIdFormat == types.DefaultDocumentIdFormatNoDocumentId
-		r.openSearch(o, size, interval, retry, x.S3DestinationDescription, string(x.S3BackupMode), x.ProcessingConfiguration)
+		r.openSearch(o, (*types.ElasticsearchBufferingHints)(x.BufferingHints), (*types.ElasticsearchRetryOptions)(x.RetryOptions), x.S3DestinationDescription, string(x.S3BackupMode), x.ProcessingConfiguration)
 	case d.ElasticsearchDestinationDescription != nil:
 		x := d.ElasticsearchDestinationDescription
 		o := openSearch{
 			name: "ElasticsearchDestinationDescription", failures: "elasticsearch-failed", endpoint: aws.ToString(x.ClusterEndpoint),
 			index: aws.ToString(x.IndexName), rotation: string(x.IndexRotationPeriod), docType: aws.ToString(x.TypeName),
 		}
-		var size, interval *int32
-		if x.BufferingHints != nil {
-			size, interval = x.BufferingHints.SizeInMBs, x.BufferingHints.IntervalInSeconds
-		}
-		var retry *int32
-		if x.RetryOptions != nil {
-			retry = x.RetryOptions.DurationInSeconds
-		}
 		o.noID = x.DocumentIdOptions != nil && x.DocumentIdOptions.DefaultDocumentIdFormat == types.DefaultDocumentIdFormatNoDocumentId
-		r.openSearch(o, size, interval, retry, x.S3DestinationDescription, string(x.S3BackupMode), x.ProcessingConfiguration)
+		r.openSearch(o, (*types.ElasticsearchBufferingHints)(x.BufferingHints), (*types.ElasticsearchRetryOptions)(x.RetryOptions), x.S3DestinationDescription, string(x.S3BackupMode), x.ProcessingConfiguration)
 	case d.AmazonOpenSearchServerlessDestinationDescription != nil:
 		x := d.AmazonOpenSearchServerlessDestinationDescription
 		o := openSearch{
@@ -194,15 +178,7 @@ func (r *reader) destination(d *types.DestinationDescription) {
 			endpoint: aws.ToString(x.CollectionEndpoint), index: aws.ToString(x.IndexName),
 			noID: true, serverless: true, // collections of time series and vectors refuse ids
 		}
-		var size, interval *int32
-		if x.BufferingHints != nil {
-			size, interval = x.BufferingHints.SizeInMBs, x.BufferingHints.IntervalInSeconds
-		}
-		var retry *int32
-		if x.RetryOptions != nil {
-			retry = x.RetryOptions.DurationInSeconds
-		}
-		r.openSearch(o, size, interval, retry, x.S3DestinationDescription, string(x.S3BackupMode), x.ProcessingConfiguration)
+		r.openSearch(o, (*types.ElasticsearchBufferingHints)(x.BufferingHints), (*types.ElasticsearchRetryOptions)(x.RetryOptions), x.S3DestinationDescription, string(x.S3BackupMode), x.ProcessingConfiguration)
 	case d.SplunkDestinationDescription != nil:
 		r.splunk(d.SplunkDestinationDescription)
 	case d.HttpEndpointDestinationDescription != nil:

@@ -20,7 +20,9 @@ type openSearch struct {
 	serverless               bool // failed documents name their fields otherwise
 }
 
-func (r *reader) openSearch(o openSearch, size, interval, retry *int32, x *types.S3DestinationDescription, mode string, processing *types.ProcessingConfiguration) {
+// openSearch reads what the three descriptions have in common, in types that only
+// their names tell apart.
+func (r *reader) openSearch(o openSearch, buffer *types.ElasticsearchBufferingHints, retry *types.ElasticsearchRetryOptions, x *types.S3DestinationDescription, mode string, processing *types.ProcessingConfiguration) {
 	o.endpoint = r.endpoint(o.name+".ClusterEndpoint", o.endpoint)
 	if o.index == "" {
 		r.refuse("%s.IndexName: there is none", o.name)
@@ -30,8 +32,15 @@ func (r *reader) openSearch(o openSearch, size, interval, retry *int32, x *types
 	default:
 		r.refuse("%s.IndexRotationPeriod: %s isn't known", o.name, o.rotation)
 	}
-	r.hints = newHints(size, interval, 5, 300)
-	r.deliver = deliverTo(&o, seconds(retry, 300*time.Second), o.failures)
+	r.hints = newHints(nil, nil, 5, 300)
+	if buffer != nil {
+		r.hints = newHints(buffer.SizeInMBs, buffer.IntervalInSeconds, 5, 300)
+	}
+	again := 300 * time.Second
+	if retry != nil {
+		again = seconds(retry.DurationInSeconds, again)
+	}
+	r.deliver = deliverTo(&o, again, o.failures)
 	r.failures(o.name, x, mode == "AllDocuments")
 	r.processing(o.name, processing, 1<<20)
 }

@@ -7,7 +7,6 @@
 package deploy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,7 +29,6 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/millrace/millrace/local"
-	"github.com/millrace/millrace/local/step"
 )
 
 func TestMain(m *testing.M) {
@@ -54,14 +52,13 @@ func TestEveryDestinationDeploys(t *testing.T) {
 		}
 	}
 
-	var log bytes.Buffer
-	machine, err := local.Up(t.Context(), local.Options{Dir: "..", Empty: true, Log: step.New(&log)})
-	t.Logf("%s", &log)
+	machine, err := local.StartEmulator(t.Context(), "..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer machine.Close()
-	e := emulator{cloudformation.NewFromConfig(machine.Config()), firehose.NewFromConfig(machine.Config())}
+	config := local.Config(machine.Endpoint)
+	e := emulator{cloudformation.NewFromConfig(config), firehose.NewFromConfig(config)}
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
 		t.Run(name, func(t *testing.T) {
 			// The emulator waits for ever for a resource that answers nothing.

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"errors"
 	"slices"
 	"testing"
@@ -12,20 +11,19 @@ import (
 
 	"github.com/millrace/millrace/local"
 	"github.com/millrace/millrace/local/firehose"
-	"github.com/millrace/millrace/local/step"
 )
 
 // The delivery streams of the local machine read a table's columns where the stack
 // has put them.
 func TestTheCatalogTellsTheColumnsOfADeployedTable(t *testing.T) {
 	template := synthesized(t, rows["s3-parquet"])
-	var log bytes.Buffer
-	machine, err := local.Up(t.Context(), local.Options{Dir: "..", Empty: true, Log: step.New(&log)})
+	machine, err := local.StartEmulator(t.Context(), "..")
 	if err != nil {
-		t.Fatalf("%v\n%s", err, &log)
+		t.Fatal(err)
 	}
 	defer machine.Close()
-	client := cloudformation.NewFromConfig(machine.Config())
+	config := local.Config(machine.Endpoint)
+	client := cloudformation.NewFromConfig(config)
 	name := aws.String("table")
 	if _, err := client.CreateStack(t.Context(), &cloudformation.CreateStackInput{
 		StackName: name, TemplateBody: aws.String(template), Capabilities: []cfn.Capability{cfn.CapabilityCapabilityIam},
@@ -43,7 +41,7 @@ func TestTheCatalogTellsTheColumnsOfADeployedTable(t *testing.T) {
 	for _, r := range resources.StackResources {
 		ids[*r.ResourceType] = *r.PhysicalResourceId
 	}
-	catalog := firehose.GlueCatalog(machine.Config())
+	catalog := firehose.GlueCatalog(config)
 	table := firehose.Table{Database: ids["AWS::Glue::Database"], Name: ids["AWS::Glue::Table"]}
 	columns, err := catalog.Columns(t.Context(), table)
 	if want := []firehose.Column{{Name: "car", Type: "int"}, {Name: "driver", Type: "string"}}; err != nil || !slices.Equal(columns, want) {
