@@ -166,7 +166,7 @@ func (p *Program) send(ctx context.Context, f raceFlags, sim *simulator.Simulato
 
 	acknowledged := sender.Acknowledged()
 	fmt.Fprintf(p.Stdout, "%d records acknowledged in %.1f s: %.0f per second, %d sent again\n",
-		acknowledged, took.Seconds(), float64(acknowledged)/max(took.Seconds(), 1e-3), counted.again)
+		acknowledged, took.Seconds(), float64(acknowledged)/max(took.Seconds(), 1e-3), sender.Stats().Retried)
 	counted.describe(p.Stdout)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -194,13 +194,9 @@ func (f *raceFlags) feed(ctx context.Context, sim *simulator.Simulator, to *prod
 	}
 }
 
-// countingAPI counts the records that are sent again: those that the call
-// before left over. The producer keeps them at the front of its batch. Per shard it
-// counts what was taken and what was turned away.
+// countingAPI counts, per shard, what was taken and what was turned away.
 type countingAPI struct {
 	api       producer.API
-	left      int
-	again     int
 	throttled int
 	shards    map[string]*shardCounts
 }
@@ -208,10 +204,8 @@ type countingAPI struct {
 type shardCounts struct{ taken, throttled int }
 
 func (c *countingAPI) PutRecords(ctx context.Context, in *kinesis.PutRecordsInput, o ...func(*kinesis.Options)) (*kinesis.PutRecordsOutput, error) {
-	c.again += c.left
 	out, err := c.api.PutRecords(ctx, in, o...)
-	if c.left = len(in.Records); err == nil {
-		c.left = int(aws.ToInt32(out.FailedRecordCount))
+	if err == nil {
 		for _, result := range out.Records {
 			c.count(result)
 		}
