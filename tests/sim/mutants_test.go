@@ -46,7 +46,7 @@ var guards = []mutant{
 	},
 	{
 		name: "records of a key in any order", file: "lambdas/kit/batch/batch.go",
-		from: `r.records[g.to], r.at[g.to] = records[i], i`, to: `r.records[g.to], r.at[g.to] = records[i], i^1`,
+		from: "for i, n := range r.place {\n", to: "for i := len(r.place) - 1; i >= 0; i-- {\n\t\tn := r.place[i]\n",
 	},
 	// The standings' handler.
 	{

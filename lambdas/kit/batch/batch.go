@@ -135,6 +135,7 @@ type run[R any] struct {
 	log     *slog.Logger
 	records []R   // by group
 	at      []int // their positions in the event
+	place   []int // of the event's records in records
 
 	mu       sync.Mutex
 	lowest   atomic.Int64 // position of the first failure
@@ -162,7 +163,7 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 	r.lowest.Store(int64(len(records)))
 	groups := r.group(records)
 	if h.single && h.Concurrency <= 1 {
-		r.inOrder(ctx, records)
+		r.inOrder(ctx)
 	} else {
 		r.byKey(ctx, groups)
 	}
@@ -170,8 +171,7 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 	first := int(r.lowest.Load())
 	attributes := []any{"records", len(records), "keys", len(groups), "rejected", r.rejected, "failures", r.failures}
 	if len(records) > 0 {
-		attributes = append(attributes, "shardId", h.source.shard(&records[0]),
-			"from", h.source.sequence(&records[0]), "to", h.source.sequence(&records[len(records)-1]))
+		attributes = append(attributes, "shardId", h.source.shard(&records[0]), "from", r.sequence(0), "to", r.sequence(len(records)-1))
 	}
 	r.log.InfoContext(ctx, "batch", attributes...)
 	switch {
@@ -184,16 +184,23 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 		// counts in the function's Errors metric.
 		return nil, fmt.Errorf("the batch has to be retried from its first record (failures: %d): %w", r.failures, r.err)
 	}
-	sequence := h.source.sequence(&records[first])
+	sequence := r.sequence(first)
 	r.log.ErrorContext(ctx, "records failed: the batch is retried from here", "sequenceNumber", sequence, "failures", r.failures, "error", r.err.Error())
 	return []byte(`{"batchItemFailures":[{"itemIdentifier":"` + sequence + `"}]}`), nil
+}
+
+// sequence is the sequence number of the event's record at a position.
+func (r *run[R]) sequence(position int) string {
+	return r.source.sequence(&r.records[r.place[position]])
 }
 
 // group sorts the records by key, the keys as they come and each key's records in
 // order.
 func (r *run[R]) group(records []R) []group {
 	numbers := make(map[string]int, 64)
-	of := make([]int, len(records))
+	r.records = records
+	indices := make([]int, 2*len(records))
+	r.at, r.place = indices[:len(records)], indices[len(records):]
 	var groups []group
 	for i := range records {
 		key := r.key(&records[i])
@@ -203,14 +210,13 @@ func (r *run[R]) group(records []R) []group {
 			numbers[key] = n
 			groups = append(groups, group{})
 		}
-		of[i] = n
+		r.place[i] = n
 		groups[n].to++
 	}
 	if len(groups) == len(records) || r.single && r.Concurrency <= 1 {
 		// There is nothing to sort.
-		r.records, r.at = records, make([]int, len(records))
 		for i := range records {
-			r.at[i] = i
+			r.at[i], r.place[i] = i, i
 		}
 		for n := range groups {
 			groups[n] = group{n, n + 1}
@@ -223,24 +229,41 @@ func (r *run[R]) group(records []R) []group {
 		groups[n] = group{begin, begin}
 		begin += size
 	}
-	r.records, r.at = make([]R, len(records)), make([]int, len(records))
-	for i := range records {
-		g := &groups[of[i]]
-		r.records[g.to], r.at[g.to] = records[i], i
+	for i, n := range r.place {
+		g := &groups[n]
+		r.at[g.to], r.place[i] = i, g.to
 		g.to++
 	}
+	r.sort()
 	return groups
 }
 
+// sort puts the records, which come as in the event, where they belong. Records are
+// large: it moves each once, without room for a second batch.
+func (r *run[R]) sort() {
+	moved := make([]bool, len(r.records))
+	for begin := range r.records {
+		if moved[begin] || r.at[begin] == begin {
+			continue
+		}
+		first := r.records[begin]
+		to := begin
+		for from := r.at[to]; from != begin; to, from = from, r.at[from] {
+			r.records[to], moved[to] = r.records[from], true
+		}
+		r.records[to], moved[to] = first, true
+	}
+}
+
 // inOrder works the records off one after the other, as they came.
-func (r *run[R]) inOrder(ctx context.Context, records []R) {
+func (r *run[R]) inOrder(ctx context.Context) {
 	var failed map[string]bool // keys; nothing of theirs is done after a failure
-	for i := range records {
+	for i := range r.records {
 		if ctx.Err() != nil {
 			r.fail(i, context.Cause(ctx))
 			return
 		}
-		if failed != nil && failed[r.key(&records[i])] || r.one(ctx, i) {
+		if failed != nil && failed[r.key(&r.records[i])] || r.one(ctx, i) {
 			continue
 		}
 		if !r.KeepGoing {
@@ -249,7 +272,7 @@ func (r *run[R]) inOrder(ctx context.Context, records []R) {
 		if failed == nil {
 			failed = map[string]bool{}
 		}
-		failed[r.key(&records[i])] = true
+		failed[r.key(&r.records[i])] = true
 	}
 }
 

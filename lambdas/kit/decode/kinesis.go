@@ -132,10 +132,10 @@ type gap struct {
 // read reads a record: in the form of the one before it if it has it.
 func (f *form) read(s *scanner, r *Record) *Error {
 	begin, blobs := s.pos, s.blobs
-	if f.fill(s, r) {
+	if f.fill(s, r) && s.sequenced(r) && r.Data != nil {
 		return nil
 	}
-	s.pos, s.blobs = begin, blobs
+	s.pos, s.blobs, s.sequence = begin, blobs, nil
 	*f = form{gaps: f.gaps[:0], from: begin}
 	*r = Record{}
 	err := s.object(func(name []byte) *Error {
@@ -162,7 +162,7 @@ func (f *form) read(s *scanner, r *Record) *Error {
 	switch {
 	case err != nil:
 		return err
-	case r.SequenceNumber == "":
+	case !s.sequenced(r):
 		return s.fail(missing).in("kinesis.sequenceNumber")
 	case r.Data == nil:
 		return s.fail(missing).in("kinesis.data")
@@ -210,13 +210,13 @@ func (f *form) fill(s *scanner, r *Record) bool {
 	if f.end == nil {
 		return false
 	}
-	*r = f.record
+	*r, s.sequence = f.record, nil
 	for _, gap := range f.gaps {
 		if !s.skipText(gap.before) || gap.value(s, r) != nil {
 			return false
 		}
 	}
-	return s.skipText(f.end) && r.SequenceNumber != "" && r.Data != nil
+	return s.skipText(f.end)
 }
 
 func (s *scanner) skipText(text []byte) bool {
@@ -231,8 +231,19 @@ func (s *scanner) eventID(r *Record) *Error {
 	return s.string(&r.EventID).in("eventID")
 }
 
-func (s *scanner) sequenceNumber(r *Record) *Error {
-	return s.string(&r.SequenceNumber).in("sequenceNumber")
+func (s *scanner) sequenceNumber(*Record) *Error {
+	return s.text(&s.sequence).in("sequenceNumber")
+}
+
+// sequenced sets the sequence number that was read, if there is one. It mostly ends
+// the event's id, of which it then is a part.
+func (s *scanner) sequenced(r *Record) bool {
+	if rest := len(r.EventID) - len(s.sequence); rest > 0 && r.EventID[rest:] == string(s.sequence) {
+		r.SequenceNumber = r.EventID[rest:]
+	} else {
+		r.SequenceNumber = s.texts.keep(s.sequence, s)
+	}
+	return r.SequenceNumber != ""
 }
 
 func (s *scanner) partitionKey(r *Record) *Error {

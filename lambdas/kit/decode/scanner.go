@@ -31,9 +31,10 @@ type scanner struct {
 	pos   int // of the next byte to read
 	depth int
 
-	done  progress
-	texts texts
-	blobs blobs
+	done     progress
+	texts    texts
+	blobs    blobs
+	sequence []byte // number of the record that is being read
 }
 
 func (s *scanner) fail(reason string) *Error {
@@ -359,6 +360,17 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // string reads a string; null leaves it as it is.
 func (s *scanner) string(into *string) *Error {
+	var text []byte
+	err := s.text(&text)
+	if text != nil {
+		*into = s.texts.keep(text, s)
+	}
+	return err
+}
+
+// text reads a string that isn't kept: it may be a part of the payload. null leaves
+// it as it is.
+func (s *scanner) text(into *[]byte) *Error {
 	if s.peek() != '"' {
 		return s.absent(notString)
 	}
@@ -369,7 +381,7 @@ func (s *scanner) string(into *string) *Error {
 	if escaped {
 		raw = unescape(nil, raw)
 	}
-	*into = s.texts.keep(raw, s)
+	*into = raw
 	return nil
 }
 

@@ -61,7 +61,7 @@ func (h *Handler) racers(ctx context.Context, records []decode.Record) error {
 		case err != nil:
 			problems = append(problems, batch.At(i, batch.Permanent(err)))
 		default:
-			found.add(i, record)
+			found.add(i, &record)
 		}
 	}
 	for i := range found.racers {
@@ -84,7 +84,7 @@ type racer struct {
 	first  int // position of the first record
 }
 
-func (f *fold) add(position int, r race.Record) {
+func (f *fold) add(position int, r *race.Record) {
 	key := r.Key()
 	at, known := 0, len(f.racers) > 0 && f.racers[0].newest.Key() == key
 	if !known {
@@ -95,9 +95,9 @@ func (f *fold) add(position int, r race.Record) {
 			f.index = map[race.Key]int{}
 		}
 		f.index[key] = len(f.racers)
-		f.racers = append(f.racers, racer{r, position})
+		f.racers = append(f.racers, racer{*r, position})
 	} else if r.After(f.racers[at].newest) {
-		f.racers[at].newest = r
+		f.racers[at].newest = *r
 	}
 }
 
