@@ -5,7 +5,6 @@
 package main
 
 import (
-	"context"
 	"net/http"
 	"os"
 
@@ -19,7 +18,7 @@ import (
 
 func main() {
 	log := boot.Logger(os.Stderr)
-	cfg, err := boot.Config(context.Background())
+	cfg, err := boot.Config(os.Getenv)
 	if err != nil {
 		log.Error("migrate can't start", "error", err.Error())
 		os.Exit(1)

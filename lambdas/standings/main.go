@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 	"os"
 
@@ -17,7 +16,7 @@ import (
 
 func main() {
 	slog.SetDefault(boot.Logger(os.Stderr))
-	cfg, err := boot.Config(context.Background())
+	cfg, err := boot.Config(os.Getenv)
 	if err != nil {
 		fatal(err)
 	}

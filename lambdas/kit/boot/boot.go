@@ -3,16 +3,10 @@
 package boot
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 )
 
 // Concurrency is how many calls a function keeps in flight at a time.
@@ -48,14 +42,4 @@ func Logger(w io.Writer) *slog.Logger {
 			return a
 		},
 	}))
-}
-
-// Config loads the AWS configuration from the environment, with connections
-// enough for Concurrency calls: the SDK keeps 10 per host and would open and
-// close one for every call beyond.
-func Config(ctx context.Context) (aws.Config, error) {
-	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.MaxIdleConnsPerHost = Concurrency
-	})
-	return config.LoadDefaultConfig(ctx, config.WithHTTPClient(client))
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 	"os"
 
@@ -29,7 +28,7 @@ func newHandler() (lambda.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := boot.Config(context.Background())
+	cfg, err := boot.Config(os.Getenv)
 	if err != nil {
 		return nil, err
 	}
