@@ -62,7 +62,7 @@ func table(columns ...string) (all catalog) {
 
 // delivered runs records through a delivery stream with a table of these columns and
 // returns its objects.
-func delivered(t *testing.T, columns catalog, serde types.ParquetSerDe, records ...string) bucket {
+func delivered(t *testing.T, columns catalog, serializer types.Serializer, records ...string) bucket {
 	t.Helper()
 	objects := bucket{}
 	stream, err := firehose.New(&firehose.Description{
@@ -73,7 +73,7 @@ func delivered(t *testing.T, columns catalog, serde types.ParquetSerDe, records 
 			DataFormatConversionConfiguration: &types.DataFormatConversionConfiguration{
 				SchemaConfiguration:       &types.SchemaConfiguration{DatabaseName: aws.String("db"), TableName: aws.String("t")},
 				InputFormatConfiguration:  &types.InputFormatConfiguration{Deserializer: &types.Deserializer{OpenXJsonSerDe: &types.OpenXJsonSerDe{}}},
-				OutputFormatConfiguration: &types.OutputFormatConfiguration{Serializer: &types.Serializer{ParquetSerDe: &serde}},
+				OutputFormatConfiguration: &types.OutputFormatConfiguration{Serializer: &serializer},
 			},
 		}}},
 	}, firehose.Options{S3: objects, Glue: columns, Concurrency: 1})
@@ -110,7 +110,7 @@ func read(t *testing.T, objects bucket) file {
 			continue
 		}
 		n++
-		path := filepath.Join(t.TempDir(), "object.parquet")
+		path := filepath.Join(t.TempDir(), "object"+filepath.Ext(key))
 		if err := os.WriteFile(path, body, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestArrowReadsEveryType(t *testing.T) {
 		"list":[1,null,3],"map":{"b":null,"a":0.5},"struct":{"a":7,"b":{"c":"x"}},
 		"deep":[{"tags":["p",null],"by":{"k":[1,2]}},null,{"tags":[],"by":{}},{"by":{"m":[],"n":null,"o":[null]}}],"1st":1}`
 	empty := `{"list":[],"map":{},"struct":{},"deep":[]}`
-	got := read(t, delivered(t, columns, types.ParquetSerDe{}, full, empty, `{}`))
+	got := read(t, delivered(t, columns, types.Serializer{ParquetSerDe: &types.ParquetSerDe{}}, full, empty, `{}`))
 	want := []map[string]any{
 		{
 			"z_first": "é\x00", "b": true, "i8": -128.0, "i16": 32767.0, "i32": -2147483648.0, "i64": float64(1 << 63), "f": 1.5, "d": -2.25,
@@ -188,7 +188,7 @@ func TestArrowReadsEveryType(t *testing.T) {
 func TestArrowReadsEveryCompressionAndVersion(t *testing.T) {
 	for compression, want := range map[types.ParquetCompression]string{"": "SNAPPY", types.ParquetCompressionGzip: "GZIP", types.ParquetCompressionUncompressed: "UNCOMPRESSED"} {
 		for _, version := range []types.ParquetWriterVersion{types.ParquetWriterVersionV1, types.ParquetWriterVersionV2} {
-			got := read(t, delivered(t, table("a string", "l array<int>"), types.ParquetSerDe{Compression: compression, WriterVersion: version}, `{"a":"x","l":[1,2]}`, `{"a":"y"}`))
+			got := read(t, delivered(t, table("a string", "l array<int>"), types.Serializer{ParquetSerDe: &types.ParquetSerDe{Compression: compression, WriterVersion: version}}, `{"a":"x","l":[1,2]}`, `{"a":"y"}`))
 			if len(got.Rows) != 2 || got.Rows[0]["a"] != "x" || got.Rows[1]["l"] != nil || len(got.Compression) != 1 || got.Compression[0] != want {
 				t.Errorf("%s %s: %+v", compression, version, got)
 			}
@@ -236,7 +236,7 @@ func TestAStructsRecordsFitItsColumns(t *testing.T) {
 		}
 		records, laps = append(records, string(text)), append(laps, l)
 	}
-	objects := delivered(t, columns, types.ParquetSerDe{PageSizeBytes: aws.Int32(64 << 10)}, records...)
+	objects := delivered(t, columns, types.Serializer{ParquetSerDe: &types.ParquetSerDe{PageSizeBytes: aws.Int32(64 << 10)}}, records...)
 	if len(objects) != 1 {
 		t.Fatalf("%d objects: some laps didn't fit", len(objects))
 	}
