@@ -77,8 +77,8 @@ func (d *drawn) value(t *hive.Type) any {
 	case hive.Date:
 		return time.Unix(0, 0).UTC().AddDate(0, 0, d.IntN(200_000)-100_000).Format(time.DateOnly)
 	case hive.Timestamp:
-		// From 1970 on, or well before.
-		return time.UnixMicro(d.Int64N(6e15)-2e15*int64(d.IntN(2))).UTC().Truncate([]time.Duration{time.Microsecond, time.Millisecond, time.Second}[d.IntN(3)]).Format("2006-01-02T15:04:05.999999Z")
+		at := time.UnixMicro(d.Int64N(6e15) - 2e15) // 1906 to 2096
+		return at.UTC().Truncate([]time.Duration{time.Microsecond, time.Millisecond, time.Second}[d.IntN(3)]).Format("2006-01-02T15:04:05.999999Z")
 	case hive.Array:
 		list := make([]any, d.IntN(4))
 		for i := range list {
@@ -153,11 +153,11 @@ func TestArrowReadsOfORCWhatItReadsOfParquet(t *testing.T) {
 func TestReadersSkipWhatTheyNeedNot(t *testing.T) {
 	var records []string
 	for i := range 5_000 {
-		records = append(records, fmt.Sprintf(`{"seq":%d,"half":%s,"at":"2026-03-04T05:06:%02d.25Z","day":"2026-03-%02d","price":%d.5,"pad":%q}`,
-			i, map[bool]string{true: "0.5", false: "null"}[i%2 == 0], i/100, 1+i/1_000, i-3, strings.Repeat(fmt.Sprint(i), 4_096)[:4_096]))
+		records = append(records, fmt.Sprintf(`{"seq":%d,"half":%s,"late":%s,"at":"2026-03-04T05:06:%02d.25Z","day":"2026-03-%02d","price":%d.5,"pad":%q}`,
+			i, map[bool]string{true: "0.5", false: "null"}[i%2 == 0], map[bool]string{true: "7", false: "null"}[i > 0], i/100, 1+i/1_000, i-3, strings.Repeat(fmt.Sprint(i), 4_096)[:4_096]))
 	}
 	format := orc(types.OrcSerDe{StripeSizeBytes: aws.Int32(8 << 20), RowIndexStride: aws.Int32(1_000)})
-	got := read(t, delivered(t, table("seq int", "half double", "at timestamp", "day date", "price decimal(9,1)", "pad string"), format, records...))
+	got := read(t, delivered(t, table("seq int", "half double", "late int", "at timestamp", "day date", "price decimal(9,1)", "pad string"), format, records...))
 	if got.Stripes != 3 || len(got.Rows) != 5_000 {
 		t.Errorf("%d stripes, %d rows", got.Stripes, len(got.Rows))
 	}
@@ -172,6 +172,7 @@ func TestReadersSkipWhatTheyNeedNot(t *testing.T) {
 	for column, want := range map[string]map[string]any{
 		"seq":   {"minimum": 0.0, "maximum": 4_999.0, "number_of_values": 5_000.0, "has_null": false},
 		"half":  {"minimum": 0.5, "maximum": 0.5, "sum": 1_250.0, "number_of_values": 2_500.0, "has_null": true},
+		"late":  {"minimum": 7.0, "maximum": 7.0, "number_of_values": 4_999.0, "has_null": true},
 		"day":   {"minimum": "2026-03-01", "maximum": "2026-03-05", "number_of_values": 5_000.0, "has_null": false},
 		"price": {"minimum": "-3.5", "maximum": "4996.5", "number_of_values": 5_000.0, "has_null": false},
 	} {

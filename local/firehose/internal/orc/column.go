@@ -184,7 +184,7 @@ func (c *column) timestamp(s *statistics, at time.Time) int {
 
 // appendUnits appends a number without an end to its size: zigzag, seven bits a byte.
 func appendUnits(b []byte, n *big.Int) []byte {
-	if n.IsInt64() && n.BitLen() < 63 {
+	if n.IsInt64() {
 		return binary.AppendUvarint(b, zigzag(n.Int64()))
 	}
 	z := new(big.Int).Lsh(n, 1)

@@ -38,6 +38,17 @@ func TestTheSpecificationsExamples(t *testing.T) {
 	if !slices.Equal(c.second, []int64{0x0a, 0x0c}) {
 		t.Errorf("nanoseconds %x", c.second)
 	}
+	c = newColumn(&hive.Type{Kind: hive.String})
+	c.mark()
+	for _, state := range []string{"Nevada", "California", "Nevada", "California", "Florida"} {
+		c.add(state)
+	}
+	if d := c.dictionary(1); string(d.data) != "CaliforniaFloridaNevada" || !slices.Equal(d.lengths, []int64{10, 7, 6}) || !slices.Equal(d.keys, []int64{2, 0, 2, 0, 1}) {
+		t.Errorf("dictionary %s %v %v", d.data, d.lengths, d.keys)
+	}
+	if d := c.dictionary(0.5); d != nil {
+		t.Errorf("three of five states are a dictionary: %s", d.data)
+	}
 	w := writer{Options: Options{Compression: Snappy}}
 	if packed, _ := w.packed([]byte("abcde")); !bytes.HasPrefix(packed, []byte{0x0b, 0, 0}) {
 		t.Errorf("five bytes are % x", packed)
