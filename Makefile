@@ -89,7 +89,7 @@ test-redshift: install ## The path to Redshift, end to end: objects, COPY, migra
 	go test -count=1 -timeout=10m -v ./tests/redshift
 
 .PHONY: test-formats
-test-formats: | tools-present ## Read the Parquet files of the local machine with Apache Arrow
+test-formats: | tools-present ## Read the Parquet and ORC files of the local machine with Apache Arrow
 	$(PYTHON) -m venv --clear build/formats/python
 	build/formats/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/formats/requirements.txt
 	go test -count=1 ./tests/formats -python=$(CURDIR)/build/formats/python/bin/python

@@ -30,6 +30,14 @@ func TestWhatIsntSupportedIsRefusedByName(t *testing.T) {
 	withProcessor := func(p ...types.Processor) *Description {
 		return extended(func(x *types.ExtendedS3DestinationDescription) { x.ProcessingConfiguration = processing(p...) })
 	}
+	orcBy := func(change func(*types.OrcSerDe)) *Description {
+		return converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
+			o := &types.OrcSerDe{}
+			change(o)
+			x.OutputFormatConfiguration.Serializer = &types.Serializer{OrcSerDe: o}
+		})
+	}
+	const orcPath = "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.OutputFormatConfiguration.Serializer.OrcSerDe."
 	tests := []struct {
 		name string
 		d    *Description
@@ -49,9 +57,14 @@ func TestWhatIsntSupportedIsRefusedByName(t *testing.T) {
 			d.DeliveryStreamType = types.DeliveryStreamTypeKinesisStreamAsSource
 			return d
 		}(), "Source.KinesisStreamSourceDescription:"},
-		{"ORC", converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
-			x.OutputFormatConfiguration.Serializer = &types.Serializer{OrcSerDe: &types.OrcSerDe{}}
-		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.OutputFormatConfiguration.Serializer.OrcSerDe:"},
+		{"two formats", converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
+			x.OutputFormatConfiguration.Serializer.OrcSerDe = &types.OrcSerDe{}
+		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.OutputFormatConfiguration.Serializer:"},
+		{"ORC's compression", orcBy(func(o *types.OrcSerDe) { o.Compression = "ZSTD" }), orcPath + "Compression:"},
+		{"ORC's version", orcBy(func(o *types.OrcSerDe) { o.FormatVersion = "V2_0" }), orcPath + "FormatVersion:"},
+		{"small stripes", orcBy(func(o *types.OrcSerDe) { o.StripeSizeBytes = aws.Int32(8<<20 - 1) }), orcPath + "StripeSizeBytes:"},
+		{"a dense index", orcBy(func(o *types.OrcSerDe) { o.RowIndexStride = aws.Int32(999) }), orcPath + "RowIndexStride:"},
+		{"a share above one", orcBy(func(o *types.OrcSerDe) { o.DictionaryKeyThreshold = aws.Float64(1.5) }), orcPath + "DictionaryKeyThreshold:"},
 		{"no format", converting(func(x *types.DataFormatConversionConfiguration, _ *types.ExtendedS3DestinationDescription) {
 			x.OutputFormatConfiguration = nil
 		}), "ExtendedS3DestinationDescription.DataFormatConversionConfiguration.OutputFormatConfiguration.Serializer:"},
@@ -193,7 +206,8 @@ func TestConfigurationOfATableInATemplate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := s.conversion; !s.decompress || !s.messages || !s.partitioned || c.parquet.version != 2 || c.parquet.page != 128<<10 || !c.serde.dots || c.serde.keys["best"] != "bestLap" ||
+	c := s.conversion
+	if file := c.format.(*parquetFile); !s.decompress || !s.messages || !s.partitioned || file.version != 2 || file.page != 128<<10 || !c.serde.dots || c.serde.keys["best"] != "bestLap" ||
 		c.table.CatalogID != "123456789012" || s.target.extension != ".parquet" {
 		t.Errorf("read %+v", s.config)
 	}

@@ -9,8 +9,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/firehose/types"
-	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress"
 
 	"github.com/millrace/millrace/constructs/spec/hive"
 )
@@ -19,8 +17,14 @@ import (
 type conversion struct {
 	table    catalogTable
 	serde    serde
-	parquet  parquetFile
+	format   format
 	encoding string // Content-Encoding that Firehose gives such objects
+}
+
+// format is a columnar one, with its settings.
+type format interface {
+	write(columns []column, rows [][]any) ([]byte, error)
+	extension() string
 }
 
 // catalogTable is a table in Glue, as error documents name it.
@@ -35,14 +39,6 @@ type catalogTable struct {
 
 // latest is the version of a table that is read where none is named.
 const latest = "LATEST"
-
-// codecsOfParquet are the compressions of Parquet that Firehose knows.
-var codecsOfParquet = map[types.ParquetCompression]compress.Codec{
-	"":                                   &parquet.Snappy,
-	types.ParquetCompressionSnappy:       &parquet.Snappy,
-	types.ParquetCompressionGzip:         &parquet.Gzip,
-	types.ParquetCompressionUncompressed: &parquet.Uncompressed,
-}
 
 // convert reads the conversion of a destination S3.
 func (r *reader) convert(path string, x *types.ExtendedS3DestinationDescription) {
@@ -94,32 +90,17 @@ func (r *reader) convert(path string, x *types.ExtendedS3DestinationDescription)
 	}
 	switch s := serializerOf(c); {
 	case s != nil && s.ParquetSerDe != nil && s.OrcSerDe == nil:
-		p := s.ParquetSerDe
-		known := false
-		if v.parquet.codec, known = codecsOfParquet[p.Compression]; !known {
-			r.refuse("%s.OutputFormatConfiguration.Serializer.ParquetSerDe.Compression: %s isn't supported", path, p.Compression)
-		}
-		if p.Compression == "" || p.Compression == types.ParquetCompressionSnappy {
-			// Nobody needs it to read the file; others recorded the service to set it.
-			v.encoding = "hadoop-snappy"
-		}
-		v.parquet.version, v.parquet.page = 1, 1<<20
-		if p.WriterVersion == types.ParquetWriterVersionV2 {
-			v.parquet.version = 2
-		}
-		if p.PageSizeBytes != nil {
-			v.parquet.page = int(*p.PageSizeBytes)
-		}
+		v.format, v.encoding = r.parquet(path+".OutputFormatConfiguration.Serializer.ParquetSerDe", s.ParquetSerDe)
 	case s != nil && s.OrcSerDe != nil && s.ParquetSerDe == nil:
-		r.refuse("%s.OutputFormatConfiguration.Serializer.OrcSerDe: ORC isn't written here, as no established Go library writes it; use Parquet, or try it on AWS", path)
+		v.format = r.orc(path+".OutputFormatConfiguration.Serializer.OrcSerDe", s.OrcSerDe)
 	default:
 		r.refuse("%s.OutputFormatConfiguration.Serializer: it is one of ParquetSerDe and OrcSerDe", path)
 	}
 	if r.o.Glue == nil {
 		r.refuse("Options.Glue: %s needs the columns of %s.%s", path, v.table.DatabaseName, v.table.TableName)
 	}
-	if aws.ToString(x.FileExtension) == "" {
-		r.target.extension = ".parquet"
+	if aws.ToString(x.FileExtension) == "" && v.format != nil {
+		r.target.extension = v.format.extension()
 	}
 }
 
@@ -222,7 +203,7 @@ func (s *Stream) convert(ctx context.Context, b *buffer) (*converted, error) {
 		rows = append(rows, found...)
 	}
 	if len(rows) > 0 {
-		c.body, err = v.parquet.write(columns, rows)
+		c.body, err = v.format.write(columns, rows)
 	}
 	return c, err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/millrace/millrace/constructs/spec/hive"
+	"github.com/millrace/millrace/local/firehose/internal/orc"
 )
 
 // tables is a catalog: the columns of versions of one table, "name type" each.
@@ -162,6 +163,21 @@ func TestRecordsBecomeRowsAndTheRestErrorDocuments(t *testing.T) {
 	}
 }
 
+func TestFilesAreNamedByTheirFormatUnlessAnExtensionIsSet(t *testing.T) {
+	for extension, want := range map[string]string{"": ".orc", ".x": ".x"} {
+		b := start(t, converting(func(c *types.DataFormatConversionConfiguration, x *types.ExtendedS3DestinationDescription) {
+			c.OutputFormatConfiguration.Serializer = &types.Serializer{OrcSerDe: &types.OrcSerDe{}}
+			x.FileExtension = aws.String(extension)
+		}), Options{Glue: tables{latest: {"a int"}}})
+		b.add(`{"a":1}`)
+		b.after(time.Minute)
+		o := b.s3.objects["b/data/"+hourPrefix+id(1)+want]
+		if !strings.HasPrefix(o.body, "ORC") || o.encoding != "" {
+			t.Errorf("%q: objects %v, encoding %q", extension, b.s3.keys(), o.encoding)
+		}
+	}
+}
+
 func TestATablesNewColumnsAreUsedAtOnceAndAVersionStays(t *testing.T) {
 	catalog := tables{latest: {"a int"}, "1": {"b int"}}
 	for version, want := range map[string]string{"": "a", latest: "a", "1": "b"} {
@@ -249,12 +265,12 @@ func TestDeserializersTakeTheseValues(t *testing.T) {
 		}
 		return s
 	}
-	at := func(text string) instant {
+	at := func(text string) time.Time {
 		v, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return instant(v)
+		return v
 	}
 	for name, c := range map[string]struct {
 		serde       serde
@@ -289,8 +305,8 @@ func TestDeserializersTakeTheseValues(t *testing.T) {
 		"an object as text":            {serde{}, "string", `{"a":"<"}`, `{"a":"<"}`},
 		"a long text":                  {serde{}, "varchar(3)", `"abcdé"`, "abc"},
 		"a padded text":                {serde{}, "char(4)", `"ab  "`, "ab"},
-		"a date":                       {serde{}, "date", `"1970-1-2"`, date(1)},
-		"a date before":                {serde{}, "date", `"1969-12-31"`, date(-1)},
+		"a date":                       {serde{}, "date", `"1970-1-2"`, int32(1)},
+		"a date before":                {serde{}, "date", `"1969-12-31"`, int32(-1)},
 		"no date":                      {serde{}, "date", `"1970-02-30"`, nil},
 		"a time":                       {serde{}, "timestamp", `"2017-02-07T15:13:01.39256Z"`, at("2017-02-07T15:13:01.39256Z")},
 		"a time without its zone":      {serde{}, "timestamp", `"2017-02-07T15:13:01"`, at("2017-02-07T15:13:01Z")},
@@ -341,9 +357,9 @@ func TestDeserializersTakeTheseValues(t *testing.T) {
 				t.Fatal(err)
 			}
 			switch v := got.(type) {
-			case instant:
-				if !time.Time(v).Equal(time.Time(c.want.(instant))) {
-					t.Errorf("got %v", time.Time(v).UTC())
+			case time.Time:
+				if !v.Equal(c.want.(time.Time)) {
+					t.Errorf("got %v", v.UTC())
 				}
 				return
 			case interface{ String() string }:
@@ -351,7 +367,7 @@ func TestDeserializersTakeTheseValues(t *testing.T) {
 			case []pair:
 				flat := []any{}
 				for _, p := range v {
-					flat = append(flat, p.key, p.value)
+					flat = append(flat, p[0], p[1])
 				}
 				got = flat
 			}
@@ -477,6 +493,9 @@ func FuzzConversion(f *testing.F) {
 				t.Fatalf("an error that would repeat for ever: %v", err)
 			}
 			return
+		}
+		if body, err := (&orcFile{Compression: orc.ZLIB, StripeSize: 100, RowIndexStride: 3, DictionaryKeyThreshold: 0.5}).write(columns, rows); err != nil || !strings.HasPrefix(string(body), "ORC") || !strings.HasSuffix(string(body[:len(body)-1]), "ORC") {
+			t.Fatalf("%q, %v", body, err)
 		}
 		body, err := file.write(columns, rows)
 		if err != nil {

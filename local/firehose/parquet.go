@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/firehose/types"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress"
 	"github.com/parquet-go/parquet-go/deprecated"
@@ -24,6 +25,36 @@ type parquetFile struct {
 	version int
 	page    int // bytes
 }
+
+// codecsOfParquet are the compressions of Parquet that Firehose knows.
+var codecsOfParquet = map[types.ParquetCompression]compress.Codec{
+	"":                                   &parquet.Snappy,
+	types.ParquetCompressionSnappy:       &parquet.Snappy,
+	types.ParquetCompressionGzip:         &parquet.Gzip,
+	types.ParquetCompressionUncompressed: &parquet.Uncompressed,
+}
+
+// parquet reads the settings of Parquet files, and which Content-Encoding they get.
+func (r *reader) parquet(path string, p *types.ParquetSerDe) (file *parquetFile, encoding string) {
+	file = &parquetFile{version: 1, page: 1 << 20}
+	known := false
+	if file.codec, known = codecsOfParquet[p.Compression]; !known {
+		r.refuse("%s.Compression: %s isn't supported", path, p.Compression)
+	}
+	if p.Compression == "" || p.Compression == types.ParquetCompressionSnappy {
+		// Nobody needs it to read the file; others recorded the service to set it.
+		encoding = "hadoop-snappy"
+	}
+	if p.WriterVersion == types.ParquetWriterVersionV2 {
+		file.version = 2
+	}
+	if p.PageSizeBytes != nil {
+		file.page = int(*p.PageSizeBytes)
+	}
+	return file, encoding
+}
+
+func (*parquetFile) extension() string { return ".parquet" }
 
 // write makes a Parquet file of rows.
 func (p *parquetFile) write(columns []column, rows [][]any) ([]byte, error) {
@@ -162,8 +193,8 @@ func (s *shredder) put(t *hive.Type, v any, l levels, at int) int {
 		next := at
 		for i, p := range pairs {
 			entry := here.entry(i)
-			s.add(leaf(t.Key, p.key), entry, at) // required: it has no level of its own
-			next = s.put(t.Elem, p.value, entry, at+1)
+			s.add(leaf(t.Key, p[0]), entry, at) // required: it has no level of its own
+			next = s.put(t.Elem, p[1], entry, at+1)
 		}
 		return next
 	}
@@ -197,10 +228,8 @@ func leaf(t *hive.Type, v any) parquet.Value {
 	switch v := v.(type) {
 	case *big.Int:
 		return parquet.FixedLenByteArrayValue(twosComplement(v, decimalBytes(t.Precision)))
-	case date:
-		return parquet.Int32Value(int32(v))
-	case instant:
-		return parquet.Int96Value(int96(time.Time(v)))
+	case time.Time:
+		return parquet.Int96Value(int96(v))
 	}
 	return parquet.ValueOf(v)
 }

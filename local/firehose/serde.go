@@ -120,18 +120,12 @@ func (s *serde) fold(key string) string {
 	return strings.ToLower(key)
 }
 
-// pair is an entry of a map.
-type pair struct{ key, value any }
+// pair is an entry of a map: its key and its value.
+type pair = [2]any
 
-// date is days since 1970, instant a time.
-type (
-	date    int32
-	instant time.Time
-)
-
-// value is v, which isn't null, as a column's type: bool, int32, int64, float32,
-// float64, *big.Int (of a decimal's units), string, date, instant, []any (of a list
-// or a struct) or []pair.
+// value is v, which isn't null, as a column's type: bool, int32 (up to int, and
+// days since 1970 for a date), int64, float32, float64, *big.Int (a decimal's units),
+// string, time.Time, []any (of a list or a struct) or []pair.
 func (s *serde) value(t *hive.Type, v any) (any, error) {
 	switch t.Kind {
 	case hive.Boolean:
@@ -183,7 +177,7 @@ func (s *serde) value(t *hive.Type, v any) (any, error) {
 		if err != nil {
 			return nil, forInput(text)
 		}
-		return date(at.Unix() / 86_400), nil
+		return int32(at.Unix() / 86_400), nil
 	case hive.Timestamp:
 		return s.timestamp(v)
 	case hive.Array:
@@ -234,9 +228,9 @@ func (s *serde) pairs(t *hive.Type, v any) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		p := pair{key: name}
+		p := pair{name}
 		if value := object[key]; value != nil {
-			if p.value, err = s.value(t.Elem, value); err != nil {
+			if p[1], err = s.value(t.Elem, value); err != nil {
 				return nil, err
 			}
 		}
@@ -346,13 +340,13 @@ func (s *serde) timestamp(v any) (any, error) {
 	}
 	if m := strictTime.FindStringSubmatch(text); m != nil {
 		if at, err := time.Parse("2006-01-02 15:04:05", m[1]+" "+m[2]+m[3]); err == nil {
-			return instant(at), nil
+			return at, nil
 		}
 		return nil, forInput(text)
 	}
 	if lenientTime.MatchString(text) {
 		if at, err := time.Parse("2006-1-2 15:4:5", text); err == nil {
-			return instant(at), nil
+			return at, nil
 		}
 		return nil, forInput(text)
 	}
@@ -367,14 +361,14 @@ func epoch(text string) (any, error) {
 	}
 	if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil {
 		if n < 1e12 && n > -1e12 {
-			return instant(time.Unix(n, 0)), nil
+			return time.Unix(n, 0), nil
 		}
-		return instant(time.UnixMilli(n)), nil
+		return time.UnixMilli(n), nil
 	}
 	if math.Abs(f) < 1e12 {
 		f *= 1000
 	}
-	return instant(time.UnixMilli(int64(math.Round(f)))), nil
+	return time.UnixMilli(int64(math.Round(f))), nil
 }
 
 // hiveTimestamp reads a timestamp of Hive's SerDe.
@@ -382,16 +376,16 @@ func (s *serde) hiveTimestamp(text string) (any, error) {
 	for _, layout := range s.layouts {
 		if layout == "" {
 			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-				return instant(time.UnixMilli(n)), nil
+				return time.UnixMilli(n), nil
 			}
 		} else if at, err := time.Parse(layout, text); err == nil {
-			return instant(at), nil
+			return at, nil
 		}
 	}
 	// What java.sql.Timestamp takes, it takes without formats too.
 	if lenientTime.MatchString(text) {
 		if at, err := time.Parse("2006-1-2 15:4:5", text); err == nil {
-			return instant(at), nil
+			return at, nil
 		}
 	}
 	return nil, forInput(text)

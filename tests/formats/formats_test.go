@@ -1,5 +1,5 @@
-// Package formats reads what local/firehose writes with a reader of others, Apache
-// Arrow's: what one library writes and reads by itself proves little.
+// Package formats reads what local/firehose writes with readers of others, Apache
+// Arrow's and Apache ORC's: what one library writes and reads by itself proves little.
 package formats
 
 import (
@@ -62,7 +62,7 @@ func table(columns ...string) (all catalog) {
 
 // delivered runs records through a delivery stream with a table of these columns and
 // returns its objects.
-func delivered(t *testing.T, columns catalog, serde types.ParquetSerDe, records ...string) bucket {
+func delivered(t *testing.T, columns catalog, serializer types.Serializer, records ...string) bucket {
 	t.Helper()
 	objects := bucket{}
 	stream, err := firehose.New(&firehose.Description{
@@ -73,7 +73,7 @@ func delivered(t *testing.T, columns catalog, serde types.ParquetSerDe, records 
 			DataFormatConversionConfiguration: &types.DataFormatConversionConfiguration{
 				SchemaConfiguration:       &types.SchemaConfiguration{DatabaseName: aws.String("db"), TableName: aws.String("t")},
 				InputFormatConfiguration:  &types.InputFormatConfiguration{Deserializer: &types.Deserializer{OpenXJsonSerDe: &types.OpenXJsonSerDe{}}},
-				OutputFormatConfiguration: &types.OutputFormatConfiguration{Serializer: &types.Serializer{ParquetSerDe: &serde}},
+				OutputFormatConfiguration: &types.OutputFormatConfiguration{Serializer: &serializer},
 			},
 		}}},
 	}, firehose.Options{S3: objects, Glue: columns, Concurrency: 1})
@@ -91,13 +91,31 @@ func delivered(t *testing.T, columns catalog, serde types.ParquetSerDe, records 
 	return objects
 }
 
-// file is a Parquet file as Arrow reads it.
+func parquet(p types.ParquetSerDe) types.Serializer { return types.Serializer{ParquetSerDe: &p} }
+
+func orc(o types.OrcSerDe) types.Serializer { return types.Serializer{OrcSerDe: &o} }
+
+// formats are the ways to write a file.
+var formats = map[string]types.Serializer{
+	"Parquet":          parquet(types.ParquetSerDe{}),
+	"ORC":              orc(types.OrcSerDe{}),
+	"ORC of Hive 0.11": orc(types.OrcSerDe{FormatVersion: types.OrcFormatVersionV011}),
+}
+
+// file is a file as Arrow reads it.
 type file struct {
 	Types       map[string]string
 	Columns     []string
 	Rows        []map[string]any
 	Compression []string
-	Nulls       map[string]int
+	// An ORC file's version, how many stripes it has, how many rows were reached by its
+	// index, what its statistics say of each column, and how many rows were read to find
+	// those with one value.
+	Version    string
+	Stripes    int
+	Sought     int
+	Statistics map[string]map[string]any
+	Pruned     map[string]int
 }
 
 // read is the only data object as Arrow reads it.
@@ -110,7 +128,7 @@ func read(t *testing.T, objects bucket) file {
 			continue
 		}
 		n++
-		path := filepath.Join(t.TempDir(), "object.parquet")
+		path := filepath.Join(t.TempDir(), "object"+filepath.Ext(key))
 		if err := os.WriteFile(path, body, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -139,15 +157,14 @@ func TestArrowReadsEveryType(t *testing.T) {
 		"1st int",
 	)
 	full := `{"z_first":"é\u0000","b":true,"i8":-128,"i16":32767,"i32":-2147483648,"i64":9223372036854775807,"f":1.5,"d":-2.25,
-		"dec":"-1234567890123456789012345678.0123456789","small":99.995e-1,"c":"abcd","v":"x","day":"1969-12-31","at":"1969-12-31T23:59:59.999999Z",
+		"dec":"-1234567890123456789012345678.0123456789","small":99.995e-1,"c":"abcd","v":"x","day":"1969-12-31","at":"1969-12-31T23:59:58.999999999Z",
 		"list":[1,null,3],"map":{"b":null,"a":0.5},"struct":{"a":7,"b":{"c":"x"}},
 		"deep":[{"tags":["p",null],"by":{"k":[1,2]}},null,{"tags":[],"by":{}},{"by":{"m":[],"n":null,"o":[null]}}],"1st":1}`
 	empty := `{"list":[],"map":{},"struct":{},"deep":[]}`
-	got := read(t, delivered(t, columns, types.ParquetSerDe{}, full, empty, `{}`))
 	want := []map[string]any{
 		{
-			"z_first": "é\x00", "b": true, "i8": -128.0, "i16": 32767.0, "i32": -2147483648.0, "i64": float64(1 << 63), "f": 1.5, "d": -2.25,
-			"dec": "-1234567890123456789012345678.0123456789", "small": "10.00", "c": "abc", "v": "x", "day": "1969-12-31", "at": "1969-12-31T23:59:59.999999",
+			"z_first": "é\x00", "b": true, "i8": -128.0, "i16": 32767.0, "i32": -2147483648.0, "i64": "9223372036854775807", "f": 1.5, "d": -2.25,
+			"dec": "-1234567890123456789012345678.0123456789", "small": "10.00", "c": "abc", "v": "x", "day": "1969-12-31", "at": "1969-12-31 23:59:58.999999999",
 			"list": []any{1.0, nil, 3.0}, "map": []any{[]any{"a", 0.5}, []any{"b", nil}}, "struct": map[string]any{"a": 7.0, "b": map[string]any{"c": "x"}},
 			"deep": []any{
 				map[string]any{"tags": []any{"p", nil}, "by": []any{[]any{"k", []any{1.0, 2.0}}}},
@@ -167,31 +184,60 @@ func TestArrowReadsEveryType(t *testing.T) {
 			}
 		}
 	}
+	for name, format := range formats {
+		t.Run(name, func(t *testing.T) {
+			got := read(t, delivered(t, columns, format, full, empty, `{}`))
+			if diff := cmp.Diff(want, got.Rows); diff != "" {
+				t.Errorf("rows (-written +read):\n%s", diff)
+			}
+			kinds := map[string]string{
+				"z_first": "string", "b": "bool", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "f": "float", "d": "double",
+				"dec": "decimal128(38, 10)", "small": "decimal128(4, 2)", "c": "string", "v": "string", "day": "date32[day]", "at": "timestamp[ns]",
+				"list": "list<element: int32>", "map": "map<string, double ('map')>", "struct": "struct<a: int32, b: struct<c: string>>",
+				"deep": "list<element: struct<tags: list<element: string>, by: map<string, list<element: int32> ('by')>>>", "1st": "int32",
+			}
+			if format.OrcSerDe != nil { // where only Arrow names what is in lists and maps
+				for column, kind := range kinds {
+					kinds[column] = strings.NewReplacer("element", "item", " ('map')", "", " ('by')", "").Replace(kind)
+				}
+			}
+			if diff := cmp.Diff(kinds, got.Types); diff != "" {
+				t.Errorf("types (-table +file):\n%s", diff)
+			}
+			for i, c := range columns {
+				if got.Columns[i] != c.Name {
+					t.Fatalf("the columns are in the order %v", got.Columns)
+				}
+			}
+		})
+	}
+}
+
+// What ORC's own writers do of it, too: char is padded, and the last second of 1969 is
+// the first of 1970.
+func TestWhatORCCannotHoldAsItIs(t *testing.T) {
+	got := read(t, delivered(t, table("c char(4)", "at timestamp"), orc(types.OrcSerDe{}), `{"c":"é","at":"1969-12-31T23:59:59.5Z"}`, `{"at":"1969-12-31T23:59:59.000999Z"}`))
+	want := []map[string]any{{"c": "é   ", "at": "1970-01-01 00:00:00.500000000"}, {"c": nil, "at": "1969-12-31 23:59:59.000999000"}}
 	if diff := cmp.Diff(want, got.Rows); diff != "" {
-		t.Errorf("rows (-written +read):\n%s", diff)
-	}
-	if diff := cmp.Diff(map[string]string{
-		"z_first": "string", "b": "bool", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "f": "float", "d": "double",
-		"dec": "decimal128(38, 10)", "small": "decimal128(4, 2)", "c": "string", "v": "string", "day": "date32[day]", "at": "timestamp[ns]",
-		"list": "list<element: int32>", "map": "map<string, double ('map')>", "struct": "struct<a: int32, b: struct<c: string>>",
-		"deep": "list<element: struct<tags: list<element: string>, by: map<string, list<element: int32> ('by')>>>", "1st": "int32",
-	}, got.Types); diff != "" {
-		t.Errorf("types (-table +file):\n%s", diff)
-	}
-	for i, c := range columns {
-		if got.Columns[i] != c.Name {
-			t.Fatalf("the columns are in the order %v", got.Columns)
-		}
+		t.Error(diff)
 	}
 }
 
 func TestArrowReadsEveryCompressionAndVersion(t *testing.T) {
+	try := func(format types.Serializer, version, compression string) {
+		got := read(t, delivered(t, table("a string", "l array<int>"), format, `{"a":"x","l":[1,2]}`, `{"a":"y"}`))
+		if len(got.Rows) != 2 || got.Rows[0]["a"] != "x" || got.Rows[1]["l"] != nil || len(got.Compression) != 1 || got.Compression[0] != compression || got.Version != version {
+			t.Errorf("%s %s: %+v", compression, version, got)
+		}
+	}
 	for compression, want := range map[types.ParquetCompression]string{"": "SNAPPY", types.ParquetCompressionGzip: "GZIP", types.ParquetCompressionUncompressed: "UNCOMPRESSED"} {
 		for _, version := range []types.ParquetWriterVersion{types.ParquetWriterVersionV1, types.ParquetWriterVersionV2} {
-			got := read(t, delivered(t, table("a string", "l array<int>"), types.ParquetSerDe{Compression: compression, WriterVersion: version}, `{"a":"x","l":[1,2]}`, `{"a":"y"}`))
-			if len(got.Rows) != 2 || got.Rows[0]["a"] != "x" || got.Rows[1]["l"] != nil || len(got.Compression) != 1 || got.Compression[0] != want {
-				t.Errorf("%s %s: %+v", compression, version, got)
-			}
+			try(parquet(types.ParquetSerDe{Compression: compression, WriterVersion: version}), "", want)
+		}
+	}
+	for compression, want := range map[types.OrcCompression]string{"": "SNAPPY", types.OrcCompressionZlib: "ZLIB", types.OrcCompressionNone: "UNCOMPRESSED"} {
+		for version, number := range map[types.OrcFormatVersion]string{"": "0.12", types.OrcFormatVersionV011: "0.11"} {
+			try(orc(types.OrcSerDe{Compression: compression, FormatVersion: version}), number, want)
 		}
 	}
 }
@@ -236,7 +282,13 @@ func TestAStructsRecordsFitItsColumns(t *testing.T) {
 		}
 		records, laps = append(records, string(text)), append(laps, l)
 	}
-	objects := delivered(t, columns, types.ParquetSerDe{PageSizeBytes: aws.Int32(64 << 10)}, records...)
+	for name, format := range formats {
+		t.Run(name, func(t *testing.T) { compareLaps(t, laps, delivered(t, columns, format, records...)) })
+	}
+}
+
+func compareLaps(t *testing.T, laps []lap, objects bucket) {
+	t.Helper()
 	if len(objects) != 1 {
 		t.Fatalf("%d objects: some laps didn't fit", len(objects))
 	}
@@ -246,7 +298,7 @@ func TestAStructsRecordsFitItsColumns(t *testing.T) {
 	}
 	for i, row := range got.Rows {
 		l := laps[i]
-		at, err := time.Parse("2006-01-02T15:04:05.999999", row["at"].(string))
+		at, err := time.Parse("2006-01-02 15:04:05.999999999", row["at"].(string))
 		if err != nil || !at.Equal(l.At) || row["car"] != float64(l.Car) || row["drivername"] != l.Driver {
 			t.Fatalf("lap %d is %v, was %+v", i, row, l)
 		}
