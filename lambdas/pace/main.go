@@ -2,35 +2,19 @@
 package main
 
 import (
-	"log/slog"
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
-	"github.com/millrace/millrace/lambdas/kit/boot"
-	"github.com/millrace/millrace/lambdas/kit/reject"
+	"github.com/millrace/millrace/lambdas/kit/batch"
+	"github.com/millrace/millrace/lambdas/kit/consumer"
 	"github.com/millrace/millrace/lambdas/pace/handler"
 )
 
 func main() {
-	slog.SetDefault(boot.Logger(os.Stderr))
-	cfg, err := boot.Config(os.Getenv)
-	if err != nil {
-		fatal(err)
-	}
-	rejects, err := reject.FromEnvironment(cfg, os.Getenv)
-	if err != nil {
-		fatal(err)
-	}
-	h, err := handler.New(os.Getenv, dynamodb.NewFromConfig(cfg), rejects)
-	if err != nil {
-		fatal(err)
-	}
-	lambda.Start(h)
-}
-
-func fatal(err error) {
-	slog.Error("pace can't start", "error", err.Error())
-	os.Exit(1)
+	consumer.Start(func(cfg aws.Config, rejects batch.Rejects) (lambda.Handler, error) {
+		return handler.New(os.Getenv, dynamodb.NewFromConfig(cfg), rejects)
+	})
 }

@@ -3,39 +3,24 @@
 package main
 
 import (
-	"log/slog"
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
+	"github.com/millrace/millrace/lambdas/kit/batch"
 	"github.com/millrace/millrace/lambdas/kit/boot"
-	"github.com/millrace/millrace/lambdas/kit/reject"
+	"github.com/millrace/millrace/lambdas/kit/consumer"
 )
 
 func main() {
-	slog.SetDefault(boot.Logger(os.Stderr))
-	handler, err := newHandler()
-	if err != nil {
-		slog.Error("stock can't start", "error", err.Error())
-		os.Exit(1)
-	}
-	lambda.Start(handler)
-}
-
-func newHandler() (lambda.Handler, error) {
-	env, err := boot.Environment(os.Getenv, "STOCK_TABLE", "BOOKED_TABLE")
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := boot.Config(os.Getenv)
-	if err != nil {
-		return nil, err
-	}
-	rejects, err := reject.FromEnvironment(cfg, os.Getenv)
-	if err != nil {
-		return nil, err
-	}
-	p := &program{db: dynamodb.NewFromConfig(cfg), stock: env["STOCK_TABLE"], booked: env["BOOKED_TABLE"]}
-	return p.handler(rejects), nil
+	consumer.Start(func(cfg aws.Config, rejects batch.Rejects) (lambda.Handler, error) {
+		env, err := boot.Environment(os.Getenv, "STOCK_TABLE", "BOOKED_TABLE")
+		if err != nil {
+			return nil, err
+		}
+		p := &program{db: dynamodb.NewFromConfig(cfg), stock: env["STOCK_TABLE"], booked: env["BOOKED_TABLE"]}
+		return p.handler(rejects), nil
+	})
 }
