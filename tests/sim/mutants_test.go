@@ -46,7 +46,7 @@ var guards = []mutant{
 	},
 	{
 		name: "records of a key in any order", file: "lambdas/kit/batch/batch.go",
-		from: "for i, n := range r.place {\n", to: "for i := len(r.place) - 1; i >= 0; i-- {\n\t\tn := r.place[i]\n",
+		from: "for i, n := range of {\n", to: "for i := len(of) - 1; i >= 0; i-- {\n\t\tn := of[i]\n",
 	},
 	// The standings' handler.
 	{

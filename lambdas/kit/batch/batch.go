@@ -105,7 +105,9 @@ func Each[R any](s Source[R], f func(ctx context.Context, record R) error, o Opt
 
 // Keys is a handler that calls f once for all records of a key in the batch, in
 // order. By is the key, nil for the partition key or the item's key; records of one
-// partition key must have the same. An error that is no [At] fails all of them.
+// partition key must have the same. An error that is no [At] fails all of them. f may
+// reorder and change the records; At counts them as they came, and what is set aside
+// is what f left.
 func Keys[R any](s Source[R], by func(R) string, f func(ctx context.Context, records []R) error, o Options) lambda.Handler {
 	key := s.key
 	if by != nil {
@@ -135,7 +137,9 @@ type run[R any] struct {
 	log     *slog.Logger
 	records []R   // by group
 	at      []int // their positions in the event
-	place   []int // of the event's records in records
+	// sequences are the event's sequence numbers. A handler may do with its records
+	// what it likes.
+	sequences []string
 
 	mu       sync.Mutex
 	lowest   atomic.Int64 // position of the first failure
@@ -161,6 +165,10 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 	defer cancel()
 	r := &run[R]{handler: h, log: logger(ctx, h.Log)}
 	r.lowest.Store(int64(len(records)))
+	var shard string
+	if len(records) > 0 {
+		shard = h.source.shard(&records[0])
+	}
 	groups := r.group(records)
 	if h.single && h.Concurrency <= 1 {
 		r.inOrder(ctx)
@@ -171,7 +179,7 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 	first := int(r.lowest.Load())
 	attributes := []any{"records", len(records), "keys", len(groups), "rejected", r.rejected, "failures", r.failures}
 	if len(records) > 0 {
-		attributes = append(attributes, "shardId", h.source.shard(&records[0]), "from", r.sequence(0), "to", r.sequence(len(records)-1))
+		attributes = append(attributes, "shardId", shard, "from", r.sequences[0], "to", r.sequences[len(records)-1])
 	}
 	r.log.InfoContext(ctx, "batch", attributes...)
 	switch {
@@ -184,25 +192,22 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 		// counts in the function's Errors metric.
 		return nil, fmt.Errorf("the batch has to be retried from its first record (failures: %d): %w", r.failures, r.err)
 	}
-	sequence := r.sequence(first)
+	sequence := r.sequences[first]
 	r.log.ErrorContext(ctx, "records failed: the batch is retried from here", "sequenceNumber", sequence, "failures", r.failures, "error", r.err.Error())
 	return []byte(`{"batchItemFailures":[{"itemIdentifier":"` + sequence + `"}]}`), nil
-}
-
-// sequence is the sequence number of the event's record at a position.
-func (r *run[R]) sequence(position int) string {
-	return r.source.sequence(&r.records[r.place[position]])
 }
 
 // group sorts the records by key, the keys as they come and each key's records in
 // order.
 func (r *run[R]) group(records []R) []group {
 	numbers := make(map[string]int, 64)
-	r.records = records
+	r.records, r.sequences = records, make([]string, len(records))
 	indices := make([]int, 2*len(records))
-	r.at, r.place = indices[:len(records)], indices[len(records):]
+	at, of := indices[:len(records)], indices[len(records):]
+	r.at = at
 	var groups []group
 	for i := range records {
+		r.sequences[i] = r.source.sequence(&records[i])
 		key := r.key(&records[i])
 		n, known := numbers[key]
 		if !known {
@@ -210,13 +215,13 @@ func (r *run[R]) group(records []R) []group {
 			numbers[key] = n
 			groups = append(groups, group{})
 		}
-		r.place[i] = n
+		of[i] = n
 		groups[n].to++
 	}
 	if len(groups) == len(records) || r.single && r.Concurrency <= 1 {
 		// There is nothing to sort.
 		for i := range records {
-			r.at[i], r.place[i] = i, i
+			at[i] = i
 		}
 		for n := range groups {
 			groups[n] = group{n, n + 1}
@@ -229,9 +234,9 @@ func (r *run[R]) group(records []R) []group {
 		groups[n] = group{begin, begin}
 		begin += size
 	}
-	for i, n := range r.place {
+	for i, n := range of {
 		g := &groups[n]
-		r.at[g.to], r.place[i] = i, g.to
+		at[g.to] = i
 		g.to++
 	}
 	r.sort()
@@ -317,7 +322,7 @@ func (r *run[R]) all(ctx context.Context, g group) {
 		return
 	}
 	if !r.single {
-		err := r.call(ctx, r.f, r.records[g.from:g.to])
+		err := r.call(ctx, r.f, r.records[g.from:g.to:g.to])
 		r.settle(ctx, err, g)
 		return
 	}
@@ -334,7 +339,7 @@ func (r *run[R]) all(ctx context.Context, g group) {
 
 // one works the i-th of r.records off and reports whether it is done with.
 func (r *run[R]) one(ctx context.Context, i int) bool {
-	err := r.call(ctx, r.f, r.records[i:i+1])
+	err := r.call(ctx, r.f, r.records[i:i+1:i+1])
 	if err == nil {
 		return true
 	}

@@ -208,6 +208,30 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// The records of a key lie beside those of others, and the answer is made of them all.
+func TestAHandlerMayChangeItsRecords(t *testing.T) {
+	seen := map[string]int{}
+	h := batch.Keys(batch.Kinesis, nil, func(_ context.Context, records []decode.Record) error {
+		seen[records[0].PartitionKey] = len(records)
+		for _, r := range records {
+			if r.PartitionKey != records[0].PartitionKey || r.SequenceNumber == "" {
+				t.Errorf("record %s of %s came with %s", r.SequenceNumber, r.PartitionKey, records[0].PartitionKey)
+			}
+		}
+		slices.Reverse(records)
+		clear(append(records, decode.Record{}))
+		if len(seen) > 1 {
+			return errTransient
+		}
+		clear(records)
+		return nil
+	}, batch.Options{Log: slog.New(slog.DiscardHandler)})
+	payload, err := h.Invoke(t.Context(), event("a=1", "b=1", "a=2", "b=2", "b=3"))
+	if next := answered(t, payload, err, 5); next != 1 || seen["a"] != 2 || seen["b"] != 3 {
+		t.Errorf("the mapping goes on at %d after %v", next, seen)
+	}
+}
+
 // Whatever fails, in whatever order the keys are worked off: what lies before the
 // place where the mapping goes on was done, once; each key's records were done in
 // order, and nothing of a key behind its failure.
