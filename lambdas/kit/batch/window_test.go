@@ -107,6 +107,34 @@ func TestAStateThatIsTooLarge(t *testing.T) {
 	}
 }
 
+// A window's batches can be as odd as others.
+func TestOddBatchesOfWindows(t *testing.T) {
+	many := make([]string, 10_000)
+	for i := range many {
+		many[i] = "a=" + fmt.Sprint(i)
+	}
+	h := batch.Windows(batch.Kinesis, func(_ context.Context, _ batch.Window, state *sum, records []decode.Record) error {
+		state.Count += len(records)
+		return nil
+	}, batch.Options{Log: slog.New(slog.DiscardHandler)})
+	for name, test := range map[string]struct {
+		payload []byte
+		want    int
+	}{
+		"no records, as of an idle window": {windowed("{}", ""), 0},
+		"a state of null":                  {windowed("null", "", "a=1"), 1},
+		"unknown members":                  {windowed(`{"count":1,"x":2}`, `,"y":[{}]`, "a=1"), 2},
+		"the same record twice":            {windowed("{}", "", "a=1", "a=1"), 2},
+		"10,000 records":                   {windowed("{}", "", many...), 10_000},
+		"records of 1 MiB and 10 MiB":      {windowed("{}", "", "a="+strings.Repeat("x", 1<<20), "a="+strings.Repeat("x", 10<<20)), 2},
+	} {
+		payload, err := h.Invoke(t.Context(), test.payload)
+		if want := fmt.Sprintf(`{"state":{"count":%d},"batchItemFailures":[]}`, test.want); err != nil || string(payload) != want {
+			t.Errorf("%s: %s, %v", name, payload, err)
+		}
+	}
+}
+
 func TestHandlersAndMappingsThatDontFitAreTold(t *testing.T) {
 	windows := batch.Windows(batch.Kinesis, func(context.Context, batch.Window, *sum, []decode.Record) error { return nil }, batch.Options{})
 	if _, err := windows.Invoke(t.Context(), event("a=1")); err == nil || !strings.Contains(err.Error(), "TumblingWindowInSeconds") {
