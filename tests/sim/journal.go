@@ -1,10 +1,11 @@
 package sim
 
 import (
+	"context"
 	"fmt"
-	"strconv"
 	"time"
 
+	"github.com/millrace/millrace/local/esm"
 	"github.com/millrace/millrace/local/esm/memory"
 )
 
@@ -27,6 +28,7 @@ type journal struct {
 	keys   map[string]int32 // by name
 	byKey  [][]int32        // numbers
 	shards map[string][]int32
+	infos  []esm.ShardInfo // of the stream's shards; nil after a change
 }
 
 // place of a record among those of its key.
@@ -61,15 +63,30 @@ func (j *journal) next() string { return fmt.Sprintf("%056d", len(j.puts)+1) }
 
 // number of the record with a sequence number, -1 for none.
 func (j *journal) number(sequence string) int {
-	n, err := strconv.Atoi(sequence[max(0, len(sequence)-18):]) // the others are zeros
-	if err != nil || n < 1 || n > len(j.puts) {
+	n := 0
+	for _, c := range []byte(sequence[max(0, len(sequence)-9):]) { // the others are zeros
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = 10*n + int(c-'0')
+	}
+	if n > len(j.puts) {
 		return -1
 	}
 	return n - 1
 }
 
+// list is the stream's shards.
+func (j *journal) list() []esm.ShardInfo {
+	if j.infos == nil {
+		j.infos, _ = j.stream.Shards(context.Background()) // nothing fails it
+	}
+	return j.infos
+}
+
 // reshard splits, merges or rolls a shard over.
 func (j *journal) reshard(w *World) {
+	j.infos = nil
 	i := w.rand.IntN(4)
 	switch w.rand.IntN(3) {
 	case 0:

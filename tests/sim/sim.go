@@ -114,10 +114,13 @@ type World struct {
 
 	records   *journal
 	functions []*Function
-	broken    bool      // until the faults are mended, in the end
-	away      time.Time // the failure destination is, until then
-	gone      bool
-	nextPut   time.Time
+
+	deliveries []*Delivery
+
+	broken  bool      // until the faults are mended, in the end
+	away    time.Time // the failure destination is, until then
+	gone    bool
+	nextPut time.Time
 
 	kick chan struct{} // something ended by itself
 
@@ -329,6 +332,9 @@ func (w *World) step() bool {
 		did = f.poll() || did
 		did = f.take() || did
 	}
+	for _, d := range w.deliveries {
+		did = d.step() || did
+	}
 	did = w.finish() || did
 	return did
 }
@@ -346,6 +352,11 @@ func (w *World) over() bool {
 	}
 	for _, f := range w.functions {
 		if !f.over() {
+			return false
+		}
+	}
+	for _, d := range w.deliveries {
+		if !d.over() {
 			return false
 		}
 	}
@@ -367,10 +378,16 @@ func (w *World) busy() bool {
 // soonest is when something is due next; the zero time means when something ends.
 func (w *World) soonest() time.Time {
 	var soonest time.Time
-	for _, f := range w.functions {
-		if t := f.soonest(); !t.IsZero() && (soonest.IsZero() || t.Before(soonest)) {
+	at := func(t time.Time) {
+		if !t.IsZero() && (soonest.IsZero() || t.Before(soonest)) {
 			soonest = t
 		}
+	}
+	for _, f := range w.functions {
+		at(f.soonest())
+	}
+	for _, d := range w.deliveries {
+		at(d.soonest())
 	}
 	return soonest
 }

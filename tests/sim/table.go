@@ -177,7 +177,12 @@ func (t *Table) json(c Change) []byte {
 
 func appendItem(out []byte, item Item) []byte {
 	separator := byte('{')
-	for _, name := range slices.Sorted(maps.Keys(item)) {
+	names := make([]string, 0, len(item))
+	for name := range item {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
 		out = append(strconv.AppendQuoteToASCII(append(out, separator), name), ':')
 		out = appendValue(out, item[name])
 		separator = ','
