@@ -77,6 +77,8 @@ func (w *World) Settings(kind esm.Kind) *esm.Settings {
 type shard struct {
 	*esm.Shard
 	iterator string
+	read     int // how many of its records the iterator has passed
+	shape    int // the stream's, when they were read
 	closed   bool
 	ended    bool
 	due      time.Time    // of its next task
@@ -151,7 +153,7 @@ func (f *Function) discover() {
 		if err != nil {
 			panic(err) // it is our own stream
 		}
-		s := &shard{Shard: esm.NewShard(f.Settings, info.ID), iterator: iterator, tries: map[string]tries{}}
+		s := &shard{Shard: esm.NewShard(f.Settings, info.ID), iterator: iterator, shape: -1, tries: map[string]tries{}}
 		f.shards[info.ID] = s
 		f.order = append(f.order, s)
 	}
@@ -173,6 +175,7 @@ func (f *Function) restart(s *shard) {
 	s.past = append(s.past, s.Shard)
 	s.open, s.tries = nil, map[string]tries{}
 	s.Shard, s.iterator, s.closed = esm.NewShard(f.Settings, s.ID), iterator, false
+	s.read, s.shape = s.checked, -1
 	s.Resume(after)
 }
 
@@ -191,10 +194,16 @@ func (f *Function) poll() bool {
 		if wants <= 0 {
 			continue
 		}
-		records, next, err := f.journal.stream.Read(context.Background(), s.iterator, min(wants, 1+f.world.rand.IntN(500)))
+		limit := min(wants, 1+f.world.rand.IntN(500))
+		if s.read == len(f.journal.shards[s.ID]) && s.shape == f.journal.shape {
+			s.CaughtUp(now) // there is nothing new
+			continue
+		}
+		records, next, err := f.journal.stream.Read(context.Background(), s.iterator, limit)
 		if err != nil {
 			panic(err)
 		}
+		s.read, s.shape = s.read+len(records), f.journal.shape
 		s.closed, s.iterator = next == "", next
 		s.Offer(now, records)
 		if len(records) == 0 {

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/local/esm"
@@ -29,6 +30,7 @@ type journal struct {
 	byKey  [][]int32        // numbers
 	shards map[string][]int32
 	infos  []esm.ShardInfo // of the stream's shards; nil after a change
+	shape  int             // how often they may have changed
 }
 
 // place of a record among those of its key.
@@ -36,6 +38,11 @@ type place struct{ key, ordinal int32 }
 
 func newJournal(stream *memory.Stream) *journal {
 	return &journal{stream: stream, keys: map[string]int32{}, shards: map[string][]int32{}}
+}
+
+// grow makes room for so many records.
+func (j *journal) grow(n int) {
+	j.puts, j.of = slices.Grow(j.puts, n), slices.Grow(j.of, n)
 }
 
 func (j *journal) put(p Put) int {
@@ -87,6 +94,7 @@ func (j *journal) list() []esm.ShardInfo {
 // reshard splits, merges or rolls a shard over.
 func (j *journal) reshard(w *World) {
 	j.infos = nil
+	j.shape++
 	i := w.rand.IntN(4)
 	switch w.rand.IntN(3) {
 	case 0:

@@ -21,12 +21,12 @@ import (
 // their numbers in the journal.
 type model struct {
 	counts    esm.Counts
-	dealt     []bool       // succeeded, or reported: the next of its key may come
-	settled   []bool       // and never needed again: with windows, once the window is over
-	succeeded []bool       // in an invocation at least
-	prefix    []int32      // how many of a key's records are dealt with, from its first on
-	inBatch   []int32      // of a key
-	failed    map[int]bool // by number
+	dealt     []bool  // succeeded, or reported: the next of its key may come
+	settled   []bool  // and never needed again: with windows, once the window is over
+	succeeded []bool  // in an invocation at least
+	prefix    []int32 // how many of a key's records are dealt with, from its first on
+	inBatch   []int32 // of a key
+	failed    []bool  // lies in the failure destination
 	documents []document
 }
 
@@ -39,7 +39,9 @@ type document struct {
 
 // Failed tells whether a record, by its number, lies in the failure destination,
 // whole.
-func (f *Function) Failed(number int) bool { return f.model.failed[number] }
+func (f *Function) Failed(number int) bool {
+	return number < len(f.model.failed) && f.model.failed[number]
+}
 
 func (m *model) grow(j *journal) {
 	if n := len(j.puts) - len(m.dealt); n > 0 {
@@ -243,7 +245,7 @@ func (f *Function) check() error {
 			problems = append(problems, err)
 		}
 		for n := range f.journal.puts {
-			if !m.succeeded[n] && !m.failed[n] {
+			if !m.succeeded[n] && !f.Failed(n) {
 				problem("%s: record %s succeeded nowhere, and isn't in the failure destination", f.Name, short(f.journal.puts[n].Sequence))
 				break
 			}
@@ -375,7 +377,7 @@ func (f *Function) isChange(r *decode.Change) error {
 // readFailures reads what lies in the failure destination and compares it with what
 // was put.
 func (f *Function) readFailures() error {
-	f.model.failed = map[int]bool{}
+	f.model.failed = make([]bool, len(f.journal.puts))
 	for _, key := range f.failures() {
 		d, err := f.read(key)
 		if err != nil {

@@ -50,6 +50,7 @@ type pipeline struct {
 	update, climb, laps       *sim.Function
 	archive                   *sim.Delivery // in some runs: it makes them longer
 	archived                  bool          // in this one for sure
+	names, keys               [racers]string
 	seqs                      [racers]int64
 	guests                    [guests]int64
 	heats                     int
@@ -69,6 +70,10 @@ func (p *pipeline) Setup(w *sim.World) {
 	p.paces = w.Table("PACES_TABLE", "race", "window")
 	p.standings.Refuses = func(item sim.Item) bool { return !w.Mended() && whole(item["power"]) == cursed }
 	p.standings.Watch, p.podiums.Watch = seqRises, versionRises
+	for i := range racers {
+		p.names[i] = "r" + strconv.Itoa(10+i)
+		p.keys[i] = raceOf(i) + "/" + p.names[i]
+	}
 	for i := range guests / 2 {
 		p.guests[i]++
 		p.standings.Seed(p.guest(i))
@@ -143,8 +148,7 @@ func (p *pipeline) record(racer string, name string, seq int64) race.Record {
 
 func (p *pipeline) Record(n int, r *rand.Rand) (string, []byte) {
 	i := r.IntN(racers)
-	racer := "r" + strconv.Itoa(10+i)
-	key := raceOf(i) + "/" + racer
+	racer, key := p.names[i], p.keys[i]
 	p.made = append(p.made, make([]race.Record, n+1-len(p.made))...)
 	if r.IntN(50) == 0 {
 		return key, nil // a keep-alive

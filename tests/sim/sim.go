@@ -158,6 +158,7 @@ func run(seed uint64, scenario Scenario, options Options) error {
 		records: newJournal(memory.New(options.Shards)), broken: true, kick: make(chan struct{}, 1),
 		tables: map[string]*Table{}, objects: map[string][]byte{},
 	}
+	w.records.grow(options.Records)
 	defer time.Sleep(time.Hour) // what is still in work comes to its end
 	w.drawRates()
 	scenario.Setup(w)

@@ -183,19 +183,28 @@ func appendItem(out []byte, item Item) []byte {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		out = append(strconv.AppendQuoteToASCII(append(out, separator), name), ':')
+		out = append(appendText(append(out, separator), name), ':')
 		out = appendValue(out, item[name])
 		separator = ','
 	}
 	return append(out, '}')
 }
 
+func appendText(out []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return strconv.AppendQuoteToASCII(out, s)
+		}
+	}
+	return append(append(append(out, '"'), s...), '"')
+}
+
 func appendValue(out []byte, value types.AttributeValue) []byte {
 	switch v := value.(type) {
 	case *types.AttributeValueMemberS:
-		out = strconv.AppendQuoteToASCII(append(out, `{"S":`...), v.Value)
+		out = appendText(append(out, `{"S":`...), v.Value)
 	case *types.AttributeValueMemberN:
-		out = strconv.AppendQuoteToASCII(append(out, `{"N":`...), v.Value)
+		out = appendText(append(out, `{"N":`...), v.Value)
 	case *types.AttributeValueMemberBOOL:
 		out = strconv.AppendBool(append(out, `{"BOOL":`...), v.Value)
 	case *types.AttributeValueMemberM:
