@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"pgregory.net/rapid"
 
 	"github.com/millrace/millrace/lambdas/kit/batch"
@@ -301,8 +302,14 @@ func TestTheLogTellsWhatFailedButNoData(t *testing.T) {
 		}
 		return nil
 	}, batch.Options{Log: slog.New(slog.NewJSONHandler(&log, nil))})
-	if _, err := h.Invoke(t.Context(), event("a=1", "a=secret-7")); err != nil {
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536"})
+	if _, err := h.Invoke(ctx, event("a=1", "a=secret-7")); err != nil {
 		t.Fatal(err)
+	}
+	for line := range strings.Lines(log.String()) {
+		if !strings.Contains(line, `"requestId":"8476a536"`) {
+			t.Errorf("a line without the request's id: %s", line)
+		}
 	}
 	for _, want := range []string{`"panic":"index out of range"`, "batch_test.go", `"sequenceNumber":"101"`, `"shardId":"shardId-7"`, `"from":"100","to":"101"`} {
 		if !strings.Contains(log.String(), want) {

@@ -98,6 +98,9 @@ func (h *windows[R, S]) Invoke(ctx context.Context, payload []byte) ([]byte, err
 		return nil, fmt.Errorf("batch: the state of window %s: %w", w.Start.Format(time.RFC3339), err)
 	}
 	log := r.log.With("shardId", w.ShardID, "window", w.Start, "records", len(records), "rejected", r.rejected, "final", window.Final, "stateBytes", len(text))
+	if n := len(records); n > 0 {
+		log = log.With("from", h.source.sequence(&records[0]), "to", h.source.sequence(&records[n-1]))
+	}
 	switch {
 	case len(text) > maximumAnswer:
 		return nil, fmt.Errorf("batch: the state of window %s has %d bytes, an answer at most %d: keep less in it", w.Start.Format(time.RFC3339), len(text), maximumAnswer)

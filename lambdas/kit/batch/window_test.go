@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
 	"github.com/millrace/millrace/lambdas/kit/batch"
 	"github.com/millrace/millrace/lambdas/kit/decode"
 )
@@ -131,6 +133,20 @@ func TestOddBatchesOfWindows(t *testing.T) {
 		payload, err := h.Invoke(t.Context(), test.payload)
 		if want := fmt.Sprintf(`{"state":{"count":%d},"batchItemFailures":[]}`, test.want); err != nil || string(payload) != want {
 			t.Errorf("%s: %s, %v", name, payload, err)
+		}
+	}
+}
+
+func TestTheLogOfAWindow(t *testing.T) {
+	var log strings.Builder
+	h := batch.Windows(batch.Kinesis, func(context.Context, batch.Window, *sum, []decode.Record) error { return nil }, batch.Options{Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536"})
+	if _, err := h.Invoke(ctx, windowed("{}", "", "a=secret", "b=secret")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"requestId":"8476a536"`, `"shardId":"shardId-7"`, `"from":"100","to":"101"`, `"window":"2026-01-01T00:00:00Z"`, `"records":2`} {
+		if !strings.Contains(log.String(), want) || strings.Contains(log.String(), "secret") {
+			t.Errorf("the log lacks %s, or has data:\n%s", want, log.String())
 		}
 	}
 }

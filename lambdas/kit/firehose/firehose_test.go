@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
@@ -196,6 +197,20 @@ func TestMessagesOfATopic(t *testing.T) {
 	}
 	if fmt.Sprint(at) != "[{3 41} {3 42} {3 43} {3 44}]" {
 		t.Errorf("the messages are at %v", at)
+	}
+}
+
+func TestTheTransformsLogHasNoData(t *testing.T) {
+	var log bytes.Buffer
+	h := firehose.Transform(upper, firehose.Options{Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536"})
+	if _, err := h.Invoke(ctx, payload("secret", "fail", "panic", "drop")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"requestId":"8476a536"`, `"recordId":"id-1"`, `"error":"not a record"`, "firehose_test.go", `"records":4,"dropped":1,"failed":2`} {
+		if !strings.Contains(log.String(), want) || strings.Contains(log.String(), "secret") {
+			t.Errorf("the log lacks %s, or has data:\n%s", want, &log)
+		}
 	}
 }
 
