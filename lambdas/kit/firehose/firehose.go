@@ -138,11 +138,17 @@ type transform struct {
 }
 
 // Invoke implements [lambda.Handler].
-func (t *transform) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+func (t *transform) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
 	log := cmp.Or(t.Log, slog.Default())
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		log = log.With("requestId", lc.AwsRequestID)
 	}
+	defer func() {
+		if p := recover(); p != nil { // of Reingest or Failed
+			log.ErrorContext(ctx, "the batch panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			answer, err = nil, fmt.Errorf("firehose: it panicked outside of a record: %v", p)
+		}
+	}()
 	if t.f == nil {
 		return nil, errors.New("firehose: the transform has no function")
 	}

@@ -226,6 +226,10 @@ func TestATransformWithoutAFunctionFailsInsteadOfItsRecords(t *testing.T) {
 	if out, err := firehose.Transform(upper, o).Invoke(t.Context(), payload(strings.Repeat("x", 300))); err == nil || !strings.Contains(err.Error(), "no producer") {
 		t.Errorf("ToStream: %s, %v", out, err)
 	}
+	o = firehose.Options{Log: quiet, Failed: func(context.Context, int) { panic("no metrics") }}
+	if out, err := firehose.Transform(upper, o).Invoke(t.Context(), payload("fail")); err == nil || out != nil || !strings.Contains(err.Error(), "no metrics") {
+		t.Errorf("Failed: %s, %v", out, err)
+	}
 }
 
 func TestLargeEventsOfFirehose(t *testing.T) {
