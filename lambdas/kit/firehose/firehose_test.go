@@ -407,3 +407,22 @@ func ExampleTransform() {
 	fmt.Println(string(answer), err)
 	// Output: {"records":[{"recordId":"id-0","result":"Ok","data":"eyJDb3VudHJ5IjoiZnIifQo=","metadata":{"partitionKeys":{"country":"fr"}}}]} <nil>
 }
+
+// A transform that keeps the errors of a log group's functions.
+func ExampleLogs() {
+	handler := firehose.Logs(func(_ context.Context, e firehose.LogEvent) (firehose.Answer, error) {
+		if !strings.Contains(e.Message, "ERROR") {
+			return firehose.Drop(), nil
+		}
+		return firehose.Ok([]byte(e.LogGroup + ": " + e.Message + "\n")), nil
+	}, firehose.Options{Log: quiet})
+
+	answer, err := handler.Invoke(context.Background(), payload(zipped(`{"messageType":"DATA_MESSAGE","logGroup":"/aws/lambda/orders",
+		"logEvents":[{"id":"1","message":"START"},{"id":"2","message":"ERROR no stock"}]}`)))
+	var out events.KinesisFirehoseResponse
+	fmt.Println(err, json.Unmarshal(answer, &out))
+	fmt.Printf("%s %s", out.Records[0].Result, out.Records[0].Data)
+	// Output:
+	// <nil> <nil>
+	// Ok /aws/lambda/orders: ERROR no stock
+}
