@@ -11,7 +11,8 @@ import (
 
 // ToStream puts records back into the Kinesis stream that they came from, under
 // their own partition keys. They come after what was put meanwhile, also what has
-// the same key. A topic's messages it can't put back.
+// the same key. Records of direct puts go back with package directput, a topic's messages
+// not at all.
 func ToStream(p *producer.Producer) Reingester { return &toStream{producer: p} }
 
 type toStream struct {
