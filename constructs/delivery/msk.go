@@ -20,7 +20,7 @@ import (
 // A transform's event has other fields then: sourceMSKArn, and for each record
 // kafkaRecordValue instead of data, which its answer has too, and mskRecordMetadata
 // with offset, partitionId and approximateArrivalTimestamp instead of
-// kinesisRecordMetadata.
+// kinesisRecordMetadata. The kit's package firehose reads and answers either.
 type MSK struct {
 	// MSKTopic are the settings.
 	spec.MSKTopic

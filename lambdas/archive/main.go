@@ -8,12 +8,13 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 
+	"github.com/millrace/millrace/lambdas/archive/handler"
 	"github.com/millrace/millrace/lambdas/kit/boot"
 )
 
 func main() {
 	slog.SetDefault(boot.Logger(os.Stderr))
-	h, err := newHandler(os.Getenv, os.Stdout)
+	h, err := handler.New(os.Getenv, os.Stdout)
 	if err != nil {
 		slog.Error("archive can't start", "error", err.Error())
 		os.Exit(1)

@@ -13,6 +13,7 @@ package esm
 import (
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -68,12 +69,15 @@ func (s *Settings) size(shard string, r *Record) int {
 }
 
 // Payload is the event as Lambda hands it to the function.
-func (b *Batch) Payload() []byte {
+func (b *Batch) Payload() []byte { return b.AppendPayload(nil) }
+
+// AppendPayload appends the event to out.
+func (b *Batch) AppendPayload(out []byte) []byte {
 	size := 256
 	for i := range b.Records {
 		size += b.Settings.size(b.Shard, &b.Records[i])
 	}
-	out := append(make([]byte, 0, size), `{"Records":[`...)
+	out = append(slices.Grow(out, size), `{"Records":[`...)
 	for i := range b.Records {
 		if i > 0 {
 			out = append(out, ',')

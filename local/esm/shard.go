@@ -1,8 +1,8 @@
 package esm
 
 import (
+	"bytes"
 	"encoding/json"
-	"strings"
 	"time"
 )
 
@@ -498,13 +498,13 @@ func (s *Shard) judge(task *Task, o Outcome) (state json.RawMessage, ok bool, fr
 	if o.FunctionError != "" {
 		return nil, false, 0
 	}
-	answer := strings.TrimSpace(string(o.Payload))
+	answer := bytes.TrimSpace(o.Payload)
 	var failures *[]struct {
 		ID json.RawMessage `json:"itemIdentifier"`
 	}
-	if answer != "" && answer != "null" {
+	if len(answer) > 0 && string(answer) != "null" {
 		fields := map[string]json.RawMessage{}
-		if err := json.Unmarshal([]byte(answer), &fields); err != nil {
+		if err := json.Unmarshal(answer, &fields); err != nil {
 			// No object: a function that answers something else means nothing by it,
 			// unless partial answers or a state are expected of it.
 			return nil, !s.settings.Partial && (task.Window == nil || task.Window.Final), 0

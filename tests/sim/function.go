@@ -77,6 +77,8 @@ func (w *World) Settings(kind esm.Kind) *esm.Settings {
 type shard struct {
 	*esm.Shard
 	iterator string
+	read     int // how many of its records the iterator has passed
+	shape    int // the stream's, when they were read
 	closed   bool
 	ended    bool
 	due      time.Time    // of its next task
@@ -95,19 +97,22 @@ type tries struct {
 
 // begun is a task whose outcome is still to come.
 type begun struct {
-	shard *shard
-	of    *esm.Shard
-	task  *esm.Task
-	at    time.Time // when it reaches the function
+	shard   *shard
+	of      *esm.Shard
+	task    *esm.Task
+	at      time.Time // when it reaches the function
+	numbers []int     // of the records to hand over, in the journal
 }
 
 // alive tells whether the poller still waits for the outcome.
 func (b *begun) alive() bool { return b.shard.Shard == b.of }
 
-// instance of a function, which handles one event at a time.
+// instance of a function, which handles one event at a time. As in Lambda's runtime
+// the next payload is written over the last one: a handler must not keep any of it.
 type instance struct {
 	lambda.Handler
-	client *Client
+	client  *Client
+	payload []byte
 }
 
 // invocation is one in work, with what is to go wrong in it.
@@ -135,7 +140,7 @@ type invocation struct {
 
 // discover begins to read shards whose parents are drained, as the mapping does.
 func (f *Function) discover() {
-	infos, _ := f.journal.stream.Shards(context.Background())
+	infos := f.journal.list()
 	if len(infos) == len(f.order) {
 		return
 	}
@@ -148,7 +153,7 @@ func (f *Function) discover() {
 		if err != nil {
 			panic(err) // it is our own stream
 		}
-		s := &shard{Shard: esm.NewShard(f.Settings, info.ID), iterator: iterator, tries: map[string]tries{}}
+		s := &shard{Shard: esm.NewShard(f.Settings, info.ID), iterator: iterator, shape: -1, tries: map[string]tries{}}
 		f.shards[info.ID] = s
 		f.order = append(f.order, s)
 	}
@@ -170,6 +175,7 @@ func (f *Function) restart(s *shard) {
 	s.past = append(s.past, s.Shard)
 	s.open, s.tries = nil, map[string]tries{}
 	s.Shard, s.iterator, s.closed = esm.NewShard(f.Settings, s.ID), iterator, false
+	s.read, s.shape = s.checked, -1
 	s.Resume(after)
 }
 
@@ -188,10 +194,16 @@ func (f *Function) poll() bool {
 		if wants <= 0 {
 			continue
 		}
-		records, next, err := f.journal.stream.Read(context.Background(), s.iterator, min(wants, 1+f.world.rand.IntN(500)))
+		limit := min(wants, 1+f.world.rand.IntN(500))
+		if s.read == len(f.journal.shards[s.ID]) && s.shape == f.journal.shape {
+			s.CaughtUp(now) // there is nothing new
+			continue
+		}
+		records, next, err := f.journal.stream.Read(context.Background(), s.iterator, limit)
 		if err != nil {
 			panic(err)
 		}
+		s.read, s.shape = s.read+len(records), f.journal.shape
 		s.closed, s.iterator = next == "", next
 		s.Offer(now, records)
 		if len(records) == 0 {
@@ -220,7 +232,7 @@ func (f *Function) take() bool {
 			if w.may(Late, .01) {
 				takes = w.upTo(15 * time.Minute)
 			}
-			b := &begun{s, s.Shard, task, now.Add(takes)}
+			b := &begun{shard: s, of: s.Shard, task: task, at: now.Add(takes)}
 			f.started = append(f.started, b)
 			if task.Kind == esm.Invoke {
 				f.deliver(b)
@@ -320,7 +332,7 @@ func (f *Function) do(b *begun) {
 		inv.slow, inv.length, inv.deaf = slow, hang, deaf
 	}
 	shares := []float64{0, 1, w.rand.Float64(), w.rand.Float64()}
-	inv.crashes = crashes || f.poisoned(b.task.Records)
+	inv.crashes = crashes || f.poisoned(b.numbers)
 	if how := w.rand.IntN(4); inv.crashes {
 		if inv.share = shares[how]; inv.slow > 0 {
 			inv.share, inv.dies, inv.why = 0, inv.began.Add(time.Duration(shares[2]*float64(inv.length))), "it crashed"
@@ -337,23 +349,23 @@ func (f *Function) do(b *begun) {
 		inv.instance, f.idle = f.idle[n-1], f.idle[:n-1]
 	} else {
 		client := &Client{world: w}
-		inv.instance = &instance{f.Start(client), client}
+		inv.instance = &instance{Handler: f.Start(client), client: client}
 	}
 	w.mu.Lock()
 	inv.instance.client.invocation = inv
 	w.mu.Unlock()
-	payload := b.task.Payload()
+	inv.instance.payload = b.task.AppendPayload(inv.instance.payload[:0])
 	if w.options.Trace != nil {
 		w.trace("%s %d gets %s of %s%s", f.Name, inv.id, span(b.task.Records), b.task.Shard, inv.troubles())
 	}
 	if inv.slow == 0 {
-		inv.outcome = inv.run(payload)
+		inv.outcome = inv.run()
 		f.end(inv)
 		return
 	}
 	f.running = append(f.running, inv)
 	go func() {
-		outcome := inv.run(payload)
+		outcome := inv.run()
 		w.mu.Lock()
 		inv.outcome = outcome
 		w.ended = append(w.ended, inv)
@@ -397,7 +409,7 @@ func (inv *invocation) troubles() string {
 }
 
 // run calls the handler.
-func (inv *invocation) run(payload []byte) (outcome esm.Outcome) {
+func (inv *invocation) run() (outcome esm.Outcome) {
 	ctx, cancel := context.WithDeadline(context.Background(), inv.began.Add(inv.function.Timeout))
 	defer cancel()
 	defer func() {
@@ -405,7 +417,7 @@ func (inv *invocation) run(payload []byte) (outcome esm.Outcome) {
 			outcome = died(fmt.Sprint(p))
 		}
 	}()
-	answer, err := inv.instance.Invoke(ctx, payload)
+	answer, err := inv.instance.Invoke(ctx, inv.instance.payload)
 	if err != nil {
 		return died(err.Error())
 	}
@@ -432,7 +444,7 @@ func (f *Function) tell(b *begun, o esm.Outcome) {
 }
 
 // poisoned tells whether the function dies of one of the records.
-func (f *Function) poisoned(records []esm.Record) bool {
+func (f *Function) poisoned(numbers []int) bool {
 	if f.world.rates[Poison] == 0 || !f.world.broken {
 		return false
 	}
@@ -440,9 +452,8 @@ func (f *Function) poisoned(records []esm.Record) bool {
 	if f.Changes != nil {
 		share *= 10 // of changes there are fewer
 	}
-	for i := range records {
-		n := uint64(f.journal.number(records[i].Sequence))
-		if unit(f.world.seed<<32^uint64(len(f.Name))<<24^n) < share {
+	for _, n := range numbers {
+		if unit(f.world.seed<<32^uint64(len(f.Name))<<24^uint64(n)) < share {
 			return true
 		}
 	}
@@ -471,8 +482,7 @@ func (w *World) unavailable() bool {
 }
 
 func (f *Function) over() bool {
-	infos, _ := f.journal.stream.Shards(context.Background())
-	if len(infos) != len(f.order) || len(f.started) > 0 || len(f.running) > 0 || f.isBlind() {
+	if len(f.journal.list()) != len(f.order) || len(f.started) > 0 || len(f.running) > 0 || f.isBlind() {
 		return false
 	}
 	return !slices.ContainsFunc(f.order, func(s *shard) bool { return !s.ended && !s.Drained() })

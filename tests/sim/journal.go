@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"context"
 	"fmt"
-	"strconv"
+	"slices"
 	"time"
 
+	"github.com/millrace/millrace/local/esm"
 	"github.com/millrace/millrace/local/esm/memory"
 )
 
@@ -27,6 +29,8 @@ type journal struct {
 	keys   map[string]int32 // by name
 	byKey  [][]int32        // numbers
 	shards map[string][]int32
+	infos  []esm.ShardInfo // of the stream's shards; nil after a change
+	shape  int             // how often they may have changed
 }
 
 // place of a record among those of its key.
@@ -34,6 +38,11 @@ type place struct{ key, ordinal int32 }
 
 func newJournal(stream *memory.Stream) *journal {
 	return &journal{stream: stream, keys: map[string]int32{}, shards: map[string][]int32{}}
+}
+
+// grow makes room for so many records.
+func (j *journal) grow(n int) {
+	j.puts, j.of = slices.Grow(j.puts, n), slices.Grow(j.of, n)
 }
 
 func (j *journal) put(p Put) int {
@@ -61,15 +70,31 @@ func (j *journal) next() string { return fmt.Sprintf("%056d", len(j.puts)+1) }
 
 // number of the record with a sequence number, -1 for none.
 func (j *journal) number(sequence string) int {
-	n, err := strconv.Atoi(sequence[max(0, len(sequence)-18):]) // the others are zeros
-	if err != nil || n < 1 || n > len(j.puts) {
+	n := 0
+	for _, c := range []byte(sequence[max(0, len(sequence)-9):]) { // the others are zeros
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = 10*n + int(c-'0')
+	}
+	if n > len(j.puts) {
 		return -1
 	}
 	return n - 1
 }
 
+// list is the stream's shards.
+func (j *journal) list() []esm.ShardInfo {
+	if j.infos == nil {
+		j.infos, _ = j.stream.Shards(context.Background()) // nothing fails it
+	}
+	return j.infos
+}
+
 // reshard splits, merges or rolls a shard over.
 func (j *journal) reshard(w *World) {
+	j.infos = nil
+	j.shape++
 	i := w.rand.IntN(4)
 	switch w.rand.IntN(3) {
 	case 0:

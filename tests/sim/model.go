@@ -26,7 +26,7 @@ type model struct {
 	succeeded []bool  // in an invocation at least
 	prefix    []int32 // how many of a key's records are dealt with, from its first on
 	inBatch   []int32 // of a key
-	failed    map[int]bool
+	failed    []bool  // lies in the failure destination
 	documents []document
 }
 
@@ -39,7 +39,9 @@ type document struct {
 
 // Failed tells whether a record, by its number, lies in the failure destination,
 // whole.
-func (f *Function) Failed(number int) bool { return f.model.failed[number] }
+func (f *Function) Failed(number int) bool {
+	return number < len(f.model.failed) && f.model.failed[number]
+}
 
 func (m *model) grow(j *journal) {
 	if n := len(j.puts) - len(m.dealt); n > 0 {
@@ -60,8 +62,10 @@ func (f *Function) deliver(b *begun) {
 	m.counts.Invocations++
 	m.counts.InvokedEventCount += int64(len(records))
 	m.grow(j)
+	b.numbers = make([]int, len(records))
 	for i := range records {
-		p := j.of[j.number(records[i].Sequence)]
+		b.numbers[i] = j.number(records[i].Sequence)
+		p := j.of[b.numbers[i]]
 		switch next := m.prefix[p.key] + m.inBatch[p.key]; {
 		case p.ordinal == next:
 			m.inBatch[p.key]++
@@ -69,8 +73,8 @@ func (f *Function) deliver(b *begun) {
 			f.world.blameLocked("%s gets record %s of key %s before an earlier one is dealt with", f.Name, short(records[i].Sequence), records[i].Key)
 		}
 	}
-	for i := range records {
-		m.inBatch[j.of[j.number(records[i].Sequence)].key] = 0
+	for _, n := range b.numbers {
+		m.inBatch[j.of[n].key] = 0
 	}
 }
 
@@ -99,8 +103,7 @@ func (f *Function) told(b *begun, o esm.Outcome) {
 		lowest = 0
 	}
 	m.counts.FailedInvokeEventCount += int64(len(records) - lowest)
-	for i := range records[:lowest] {
-		n := f.journal.number(records[i].Sequence)
+	for _, n := range b.numbers[:lowest] {
 		m.succeeded[n] = true
 		f.deal(b.shard, n, b.task.Window == nil)
 	}
@@ -202,6 +205,9 @@ func (w *World) check() error {
 	for _, f := range w.functions {
 		problems = append(problems, f.check())
 	}
+	for _, d := range w.deliveries {
+		problems = append(problems, d.check())
+	}
 	w.mu.Lock()
 	if lines := bytes.Count(w.metrics.Bytes(), []byte("\n")); lines != w.rejected {
 		problems = append(problems, fmt.Errorf("%d records were set aside, and %d counted", w.rejected, lines))
@@ -239,7 +245,7 @@ func (f *Function) check() error {
 			problems = append(problems, err)
 		}
 		for n := range f.journal.puts {
-			if !m.succeeded[n] && !m.failed[n] {
+			if !m.succeeded[n] && !f.Failed(n) {
 				problem("%s: record %s succeeded nowhere, and isn't in the failure destination", f.Name, short(f.journal.puts[n].Sequence))
 				break
 			}
@@ -271,17 +277,19 @@ func (f *Function) failures() []string {
 // read is what a reader makes of one: all records in it are those that were put.
 func (f *Function) read(key string) (document, error) {
 	var doc struct {
-		Payload            string
 		KinesisBatchInfo   *esm.BatchInfo
 		DDBStreamBatchInfo *esm.BatchInfo
 		TimeWindowInfo     *esm.TimeWindowInfo
 	}
-	if err := json.Unmarshal(f.world.Object(key), &doc); err != nil {
+	payload, rest, err := cutPayload(f.world.Object(key))
+	if err == nil {
+		err = json.Unmarshal(rest, &doc)
+	}
+	if err != nil {
 		return document{}, fmt.Errorf("%s: %w", key, err)
 	}
-	d := document{object: key, payload: []byte(doc.Payload)}
+	d := document{object: key, payload: payload}
 	info, records := doc.KinesisBatchInfo, 0
-	var err error
 	if f.Changes != nil {
 		info = doc.DDBStreamBatchInfo
 		var e decode.DynamoDBEvent
@@ -309,6 +317,43 @@ func (f *Function) read(key string) (document, error) {
 	return d, nil
 }
 
+// cutPayload takes the payload, a text, out of a document: it is nearly all of it, and
+// encoding/json reads it three times over.
+func cutPayload(doc []byte) (payload, rest []byte, err error) {
+	const name = `"payload":"`
+	begin := bytes.Index(doc, []byte(name))
+	if begin < 0 {
+		return nil, doc, nil
+	}
+	text := doc[begin+len(name):]
+	payload = make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			return payload, slices.Concat(doc[:begin], []byte(name), text[i:]), nil
+		case c < ' ':
+			return nil, nil, fmt.Errorf("the payload holds the byte %d", c)
+		case c != '\\':
+			payload = append(payload, c)
+		case i+1 < len(text) && (text[i+1] == '"' || text[i+1] == '\\'):
+			i++
+			payload = append(payload, text[i])
+		default: // the other escapes are rare
+			end := i + 2
+			if i+1 < len(text) && text[i+1] == 'u' {
+				end += 4
+			}
+			var one string
+			if err := json.Unmarshal(slices.Concat([]byte{'"'}, text[i:min(end, len(text))], []byte{'"'}), &one); err != nil {
+				return nil, nil, fmt.Errorf("the payload: %w", err)
+			}
+			payload = append(payload, one...)
+			i = end - 1
+		}
+	}
+	return nil, nil, errors.New("the payload has no end")
+}
+
 // wasPut notes that a record failed, and compares it with what was put.
 func (f *Function) wasPut(r *decode.Record) error {
 	n := f.journal.number(r.SequenceNumber)
@@ -332,7 +377,7 @@ func (f *Function) isChange(r *decode.Change) error {
 // readFailures reads what lies in the failure destination and compares it with what
 // was put.
 func (f *Function) readFailures() error {
-	f.model.failed = map[int]bool{}
+	f.model.failed = make([]bool, len(f.journal.puts))
 	for _, key := range f.failures() {
 		d, err := f.read(key)
 		if err != nil {

@@ -174,6 +174,35 @@ var guards = []mutant{
 		name: "records counted as often as they come", file: "lambdas/race/pace.go",
 		from: "case seq >= r.Seen[i][0] && seq <= r.Seen[i][1]:\n\t\treturn false", to: "case seq >= r.Seen[i][0] && seq <= r.Seen[i][1]:\n\t\treturn true",
 	},
+	// The archive's transform, and the delivery stream.
+	{
+		name: "malformed records dropped by the transform", file: "lambdas/archive/handler/handler.go",
+		from: "case err != nil:\n\t\treturn firehose.Answer{}, err", to: "case err != nil:\n\t\treturn firehose.Drop(), nil",
+	},
+	{
+		name: "lines of the archive without an end", file: "lambdas/archive/handler/handler.go",
+		from: "\tline.WriteByte('\\n')\n", to: "",
+	},
+	{
+		name: "failed records answered as dropped", file: "lambdas/kit/firehose/firehose.go",
+		from: "failed++\n\t\t\tout.failed(r)\n\t\tcase answer.drop", to: "failed++\n\t\t\tout.drop(r)\n\t\tcase answer.drop",
+	},
+	{
+		name: "failed records not told", file: "lambdas/kit/firehose/firehose.go",
+		from: `t.Failed(ctx, failed)`, to: `_ = failed`,
+	},
+	{
+		name: "a batch that the transform never took forgotten", file: "local/firehose/transform.go",
+		from: `v.answers = everyone(v.entries, v.problem)`, to: `v.answers = everyone(v.entries, verdict{dropped: true})`,
+	},
+	{
+		name: "objects that couldn't be put taken for delivered", file: "local/firehose/s3.go",
+		from: "if o.err != nil {\n\t\to.failed++", to: "if false {\n\t\to.failed++",
+	},
+	{
+		name: "an object made anew for another put", file: "local/firehose/s3.go",
+		from: "func (o *object) run(ctx context.Context) {\n\tif o.body == nil {", to: "func (o *object) run(ctx context.Context) {\n\tif true {",
+	},
 	// The event source mapping.
 	{
 		name: "reports taken for delivered", file: "local/esm/shard.go",

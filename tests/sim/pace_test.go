@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"strings"
-	"time"
 
 	pace "github.com/millrace/millrace/lambdas/pace/handler"
 	"github.com/millrace/millrace/lambdas/race"
@@ -13,7 +12,11 @@ import (
 )
 
 // part is what a shard adds to a race's window.
-type part struct{ race, window, shard string }
+type part struct {
+	race   string
+	window int64 // its number since 1970
+	shard  string
+}
 
 type lap struct {
 	racer string
@@ -55,17 +58,34 @@ func (t *tally) values() [5]float64 {
 	return [5]float64{float64(len(t.seen)), float64(len(t.racers)), t.power, t.strength, distance}
 }
 
-// want is what a part has to count, and what it may: a record that was given up may
-// have been counted before.
-type want struct{ sure, perhaps tally }
+// want is what a part has to count, and what it may, too: a record that was given up
+// may have been counted before.
+type want struct {
+	sure   tally
+	failed []race.Record
+}
+
+// perhaps is the most that the part may count.
+func (w *want) perhaps() *tally {
+	if w.failed == nil {
+		return &w.sure
+	}
+	most := w.sure
+	most.seen, most.racers = maps.Clone(w.sure.seen), maps.Clone(w.sure.racers)
+	for _, r := range w.failed {
+		most.add(r)
+	}
+	return &most
+}
 
 // wantPaces are the parts that the records make that were put.
 func (p *pipeline) wantPaces(w *sim.World) (map[part]*want, error) {
 	wants := map[part]*want{}
+	length := int64(p.laps.Settings.Tumbling)
 	for i, put := range w.Puts() {
 		failed := p.laps.Failed(i)
 		switch {
-		case put.Malformed && failed, p.made[put.Made] == 0 && !put.Malformed:
+		case put.Malformed && failed, p.made[put.Made].Seq == 0 && !put.Malformed:
 			continue
 		case put.Malformed:
 			if err := rejected(w, "pace", put.Shard, put.Sequence, put.Data); err != nil {
@@ -73,17 +93,17 @@ func (p *pipeline) wantPaces(w *sim.World) (map[part]*want, error) {
 			}
 			continue
 		}
-		name, racer, _ := strings.Cut(put.Key, "/")
-		length := int64(p.laps.Settings.Tumbling)
-		start := time.Unix(0, put.Arrival.UnixNano()/length*length).UTC()
-		key := part{name, start.Format(time.RFC3339), put.Shard}
-		if wants[key] == nil {
-			wants[key] = &want{}
+		r := p.made[put.Made]
+		key := part{r.Race, put.Arrival.UnixNano() / length, put.Shard}
+		one := wants[key]
+		if one == nil {
+			one = &want{}
+			wants[key] = one
 		}
-		r := p.record(racer, name, p.made[put.Made])
-		wants[key].perhaps.add(r)
-		if !failed {
-			wants[key].sure.add(r)
+		if failed {
+			one.failed = append(one.failed, r)
+		} else {
+			one.sure.add(r)
 		}
 	}
 	return wants, nil
@@ -114,14 +134,14 @@ func (p *pipeline) checkPaces(w *sim.World) error {
 			if err != nil {
 				return err
 			}
-			key := part{got.Race, got.Start.Format(time.RFC3339), shard}
+			key := part{got.Race, got.Start.UnixNano() / int64(p.laps.Settings.Tumbling), shard}
 			want := wants[key]
 			if want == nil || got.End.Sub(got.Start) != p.laps.Settings.Tumbling {
 				return fmt.Errorf("%+v is counted as %+v, and nothing was put", key, got)
 			}
 			delete(wants, key)
 			values := [5]float64{float64(got.Records), float64(got.Racers), math.Round(got.MeanPower * float64(got.Records)), got.BestPower, got.Distance}
-			least, most := want.sure.values(), want.perhaps.values()
+			least, most := want.sure.values(), want.perhaps().values()
 			for i, value := range values {
 				if value < least[i] || value > most[i] {
 					return fmt.Errorf("%+v is counted as %v, and at least %v was put, and at most %v", key, values, least, most)

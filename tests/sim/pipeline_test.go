@@ -3,6 +3,7 @@ package sim_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	archive "github.com/millrace/millrace/lambdas/archive/handler"
 	"github.com/millrace/millrace/lambdas/kit/decode"
 	"github.com/millrace/millrace/lambdas/kit/reject"
 	pace "github.com/millrace/millrace/lambdas/pace/handler"
@@ -46,10 +48,13 @@ func TestPipeline(t *testing.T) {
 type pipeline struct {
 	standings, podiums, paces *sim.Table
 	update, climb, laps       *sim.Function
+	archive                   *sim.Delivery // in some runs: it makes them longer
+	archived                  bool          // in this one for sure
+	names, keys               [racers]string
 	seqs                      [racers]int64
 	guests                    [guests]int64
 	heats                     int
-	made                      []int64 // the seq of each record, 0 for a keep-alive, by its i
+	made                      []race.Record // by their i; a keep-alive has no seq
 	seed                      uint64
 	wants                     map[part]*want
 }
@@ -65,6 +70,10 @@ func (p *pipeline) Setup(w *sim.World) {
 	p.paces = w.Table("PACES_TABLE", "race", "window")
 	p.standings.Refuses = func(item sim.Item) bool { return !w.Mended() && whole(item["power"]) == cursed }
 	p.standings.Watch, p.podiums.Watch = seqRises, versionRises
+	for i := range racers {
+		p.names[i] = "r" + strconv.Itoa(10+i)
+		p.keys[i] = raceOf(i) + "/" + p.names[i]
+	}
 	for i := range guests / 2 {
 		p.guests[i]++
 		p.standings.Seed(p.guest(i))
@@ -86,6 +95,11 @@ func (p *pipeline) Setup(w *sim.World) {
 	p.laps = w.Add(&sim.Function{Name: "pace", Settings: settings, Start: func(c *sim.Client) lambda.Handler {
 		return must(pace.New(getenv, c, rejects(c, "pace")))
 	}})
+	if p.archived || p.seed%deliveries == 0 {
+		p.archive = w.Deliver(&sim.Delivery{ErrorPrefix: failedPrefix, Start: func(metrics io.Writer) lambda.Handler {
+			return must(archive.New(getenv, metrics))
+		}})
+	}
 }
 
 func rejects(c *sim.Client, function string) *reject.Writer {
@@ -134,15 +148,14 @@ func (p *pipeline) record(racer string, name string, seq int64) race.Record {
 
 func (p *pipeline) Record(n int, r *rand.Rand) (string, []byte) {
 	i := r.IntN(racers)
-	racer := "r" + strconv.Itoa(10+i)
-	key := raceOf(i) + "/" + racer
-	p.made = append(p.made, make([]int64, n+1-len(p.made))...)
+	racer, key := p.names[i], p.keys[i]
+	p.made = append(p.made, make([]race.Record, n+1-len(p.made))...)
 	if r.IntN(50) == 0 {
 		return key, nil // a keep-alive
 	}
 	p.seqs[i]++
-	p.made[n] = p.seqs[i]
 	v := p.record(racer, raceOf(i), p.seqs[i])
+	p.made[n] = v
 	data := make([]byte, 0, 128)
 	data = append(append(append(append(data, `{"race":"`...), v.Race...), `","racer":"`...), racer...)
 	data = strconv.AppendInt(append(data, `","seq":`...), v.Seq, 10)
@@ -217,7 +230,7 @@ func (p *pipeline) Check(w *sim.World) error {
 				return err
 			}
 		default:
-			newest[put.Key] = max(newest[put.Key], p.made[put.Made])
+			newest[put.Key] = max(newest[put.Key], p.made[put.Made].Seq)
 		}
 	}
 	races := map[string][]race.Place{}
@@ -280,6 +293,11 @@ func (p *pipeline) Check(w *sim.World) error {
 			return fmt.Errorf("%s has no podium", name)
 		}
 	}
+	if p.archive != nil {
+		if err := p.checkArchive(w); err != nil {
+			return err
+		}
+	}
 	return p.checkPaces(w)
 }
 
@@ -339,7 +357,7 @@ func TestARunIsTheSameEveryTime(t *testing.T) {
 	for seed := uint64(1); seed <= 12; seed++ {
 		var traces [2][]string
 		for i := range traces {
-			err := sim.Run(t, seed, &pipeline{}, sim.Options{Records: 3000, Trace: &traces[i]})
+			err := sim.Run(t, seed, &pipeline{archived: seed%4 == 0}, sim.Options{Records: 3000, Trace: &traces[i]})
 			traces[i] = append(traces[i], fmt.Sprint(err))
 		}
 		if !reflect.DeepEqual(traces[0], traces[1]) {

@@ -114,10 +114,13 @@ type World struct {
 
 	records   *journal
 	functions []*Function
-	broken    bool      // until the faults are mended, in the end
-	away      time.Time // the failure destination is, until then
-	gone      bool
-	nextPut   time.Time
+
+	deliveries []*Delivery
+
+	broken  bool      // until the faults are mended, in the end
+	away    time.Time // the failure destination is, until then
+	gone    bool
+	nextPut time.Time
 
 	kick chan struct{} // something ended by itself
 
@@ -155,6 +158,7 @@ func run(seed uint64, scenario Scenario, options Options) error {
 		records: newJournal(memory.New(options.Shards)), broken: true, kick: make(chan struct{}, 1),
 		tables: map[string]*Table{}, objects: map[string][]byte{},
 	}
+	w.records.grow(options.Records)
 	defer time.Sleep(time.Hour) // what is still in work comes to its end
 	w.drawRates()
 	scenario.Setup(w)
@@ -329,6 +333,9 @@ func (w *World) step() bool {
 		did = f.poll() || did
 		did = f.take() || did
 	}
+	for _, d := range w.deliveries {
+		did = d.step() || did
+	}
 	did = w.finish() || did
 	return did
 }
@@ -346,6 +353,11 @@ func (w *World) over() bool {
 	}
 	for _, f := range w.functions {
 		if !f.over() {
+			return false
+		}
+	}
+	for _, d := range w.deliveries {
+		if !d.over() {
 			return false
 		}
 	}
@@ -367,10 +379,16 @@ func (w *World) busy() bool {
 // soonest is when something is due next; the zero time means when something ends.
 func (w *World) soonest() time.Time {
 	var soonest time.Time
-	for _, f := range w.functions {
-		if t := f.soonest(); !t.IsZero() && (soonest.IsZero() || t.Before(soonest)) {
+	at := func(t time.Time) {
+		if !t.IsZero() && (soonest.IsZero() || t.Before(soonest)) {
 			soonest = t
 		}
+	}
+	for _, f := range w.functions {
+		at(f.soonest())
+	}
+	for _, d := range w.deliveries {
+		at(d.soonest())
 	}
 	return soonest
 }

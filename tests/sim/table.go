@@ -177,20 +177,34 @@ func (t *Table) json(c Change) []byte {
 
 func appendItem(out []byte, item Item) []byte {
 	separator := byte('{')
-	for _, name := range slices.Sorted(maps.Keys(item)) {
-		out = append(strconv.AppendQuoteToASCII(append(out, separator), name), ':')
+	names := make([]string, 0, len(item))
+	for name := range item {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		out = append(appendText(append(out, separator), name), ':')
 		out = appendValue(out, item[name])
 		separator = ','
 	}
 	return append(out, '}')
 }
 
+func appendText(out []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return strconv.AppendQuoteToASCII(out, s)
+		}
+	}
+	return append(append(append(out, '"'), s...), '"')
+}
+
 func appendValue(out []byte, value types.AttributeValue) []byte {
 	switch v := value.(type) {
 	case *types.AttributeValueMemberS:
-		out = strconv.AppendQuoteToASCII(append(out, `{"S":`...), v.Value)
+		out = appendText(append(out, `{"S":`...), v.Value)
 	case *types.AttributeValueMemberN:
-		out = strconv.AppendQuoteToASCII(append(out, `{"N":`...), v.Value)
+		out = appendText(append(out, `{"N":`...), v.Value)
 	case *types.AttributeValueMemberBOOL:
 		out = strconv.AppendBool(append(out, `{"BOOL":`...), v.Value)
 	case *types.AttributeValueMemberM:

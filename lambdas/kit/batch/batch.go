@@ -28,8 +28,8 @@ import (
 
 // Options of a handler. The zero value is good.
 type Options struct {
-	// Concurrency is how many keys are in work at once, 1 by default; records of one
-	// key never are.
+	// Concurrency is how many keys are in work at once, 1 by default and if it is less;
+	// records of one key never are.
 	Concurrency int
 	// KeepGoing goes on with the other keys after a failure. They are done again when
 	// the batch is retried, so the handler's effects must bear repeating; but a key
@@ -100,7 +100,8 @@ func (a *at) Unwrap() error { return a.error }
 
 // Each is a handler that calls f for every record, those of a key in order.
 func Each[R any](s Source[R], f func(ctx context.Context, record R) error, o Options) lambda.Handler {
-	return newHandler(s, o, s.key, true, func(ctx context.Context, records []R) error { return f(ctx, records[0]) })
+	h := newHandler(s, o, s.key, true, func(ctx context.Context, records []R) error { return f(ctx, records[0]) })
+	return guard(h, s, f == nil, o)
 }
 
 // Keys is a handler that calls f once for all records of a key in the batch, in
@@ -113,7 +114,7 @@ func Keys[R any](s Source[R], by func(R) string, f func(ctx context.Context, rec
 	if by != nil {
 		key = func(r *R) string { return by(*r) }
 	}
-	return newHandler(s, o, key, false, f)
+	return guard(newHandler(s, o, key, false, f), s, f == nil, o)
 }
 
 type handler[R any] struct {
@@ -374,9 +375,7 @@ func (r *run[R]) settle(ctx context.Context, err error, g group) {
 // record deals with a failed record and reports whether it is done with.
 func (r *run[R]) record(ctx context.Context, i int, err error) bool {
 	if r.Rejects != nil && isPermanent(err) {
-		rejected := r.source.rejected(&r.records[i])
-		rejected.Reason = err.Error()
-		problem := r.Rejects.Write(ctx, rejected)
+		problem := r.reject(ctx, i, err)
 		if problem == nil {
 			r.mu.Lock()
 			r.rejected++
@@ -387,6 +386,19 @@ func (r *run[R]) record(ctx context.Context, i int, err error) bool {
 	}
 	r.fail(r.at[i], err)
 	return false
+}
+
+// reject sets a record aside. A panic is an error, and the record stays.
+func (r *run[R]) reject(ctx context.Context, i int, err error) (problem error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.ErrorContext(ctx, "setting a record aside panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			problem = fmt.Errorf("batch: Rejects panicked: %v", p)
+		}
+	}()
+	rejected := r.source.rejected(&r.records[i])
+	rejected.Reason = err.Error()
+	return r.Rejects.Write(ctx, rejected)
 }
 
 // fail notes that everything from a position on has to be retried.

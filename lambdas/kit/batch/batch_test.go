@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"pgregory.net/rapid"
 
 	"github.com/millrace/millrace/lambdas/kit/batch"
@@ -324,8 +326,14 @@ func TestTheLogTellsWhatFailedButNoData(t *testing.T) {
 		}
 		return nil
 	}, batch.Options{Log: slog.New(slog.NewJSONHandler(&log, nil))})
-	if _, err := h.Invoke(t.Context(), event("a=1", "a=secret-7")); err != nil {
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536"})
+	if _, err := h.Invoke(ctx, event("a=1", "a=secret-7")); err != nil {
 		t.Fatal(err)
+	}
+	for line := range strings.Lines(log.String()) {
+		if !strings.Contains(line, `"requestId":"8476a536"`) {
+			t.Errorf("a line without the request's id: %s", line)
+		}
 	}
 	for _, want := range []string{`"panic":"index out of range"`, "batch_test.go", `"sequenceNumber":"101"`, `"shardId":"shardId-7"`, `"from":"100","to":"101"`} {
 		if !strings.Contains(log.String(), want) {
@@ -337,12 +345,107 @@ func TestTheLogTellsWhatFailedButNoData(t *testing.T) {
 	}
 }
 
+// What was left out is told, and nothing ends the process.
+func TestWhatAHandlerLacksIsToldAndPanicsAreErrors(t *testing.T) {
+	quiet := batch.Options{Log: slog.New(slog.DiscardHandler), Concurrency: -1}
+	each := func(context.Context, decode.Record) error { return nil }
+	keys := func(context.Context, []decode.Record) error { return nil }
+	panics := quiet
+	panics.Rejects = panicking{}
+	for name, test := range map[string]struct {
+		handler lambda.Handler
+		want    string
+	}{
+		"Each without a function":    {batch.Each(batch.Kinesis, nil, quiet), "no function"},
+		"Keys without a function":    {batch.Keys(batch.DynamoDB, nil, nil, quiet), "no function"},
+		"Windows without a function": {batch.Windows[decode.Record, sum](batch.Kinesis, nil, quiet), "no function"},
+		"a source of nothing":        {batch.Each(batch.Source[decode.Record]{}, each, quiet), "use Kinesis or DynamoDB"},
+		"a key that panics":          {batch.Keys(batch.Kinesis, func(decode.Record) string { panic("no key") }, keys, quiet), "panicked outside of a record: no key"},
+		"rejects that panic": {batch.Each(batch.Kinesis, func(context.Context, decode.Record) error {
+			return batch.Permanent(errTransient)
+		}, panics), "Rejects panicked: no client"},
+		"rejects that panic, several keys at once": {batch.Each(batch.Kinesis, func(context.Context, decode.Record) error {
+			return batch.Permanent(errTransient)
+		}, batch.Options{Log: quiet.Log, Concurrency: 2, Rejects: panicking{}}), "Rejects panicked: no client"},
+		"a negative concurrency": {batch.Each(batch.Kinesis, each, quiet), ""},
+	} {
+		answer, err := test.handler.Invoke(t.Context(), event("a=1", "b=2"))
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: %s, %v", name, answer, err)
+		}
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Write(context.Context, batch.Rejected) error { panic("no client") }
+
+// A batch is the same to the mapping however odd its records are: many, large, or the
+// same one twice.
+func TestOddBatches(t *testing.T) {
+	many, large := make([]string, 10_000), []string{"a=" + strings.Repeat("x", 1<<20), "a=" + strings.Repeat("y", 10<<20), "b=1"}
+	for i := range many {
+		many[i] = fmt.Sprintf("%d=%d", i%100, i)
+	}
+	twice := bytes.ReplaceAll(event("a=1", "a=2", "a=2", "b=3"), []byte(`"102"`), []byte(`"101"`))
+	for name, test := range map[string]struct {
+		payload []byte
+		n       int
+		fail    string // the data that fails
+		next    int
+	}{
+		"no records":                         {event(), 0, "", 0},
+		"10,000 records":                     {event(many...), 10_000, "", 10_000},
+		"10,000 records, one fails":          {event(many...), 10_000, "7777", 7777},
+		"records of 1 MiB and 10 MiB":        {event(large...), 3, "", 3},
+		"the same record twice":              {twice, 4, "", 4},
+		"the same record twice, which fails": {twice, 4, "2", 1},
+	} {
+		for _, concurrency := range []int{1, 4} {
+			var mu sync.Mutex
+			done := 0
+			h := batch.Each(batch.Kinesis, func(_ context.Context, r decode.Record) error {
+				if string(r.Data) == test.fail {
+					return errTransient
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				done++
+				return nil
+			}, batch.Options{Concurrency: concurrency, Log: slog.New(slog.DiscardHandler)})
+			answer, err := h.Invoke(t.Context(), test.payload)
+			if next := answered(t, answer, err, test.n); next != test.next || done < next {
+				t.Errorf("%s, concurrency %d: the mapping goes on at %d, want %d, and %d were done (%v)", name, concurrency, next, test.next, done, err)
+			}
+		}
+	}
+}
+
 func TestAPayloadThatIsNoEventFailsTheInvocation(t *testing.T) {
-	h := batch.Each(batch.Kinesis, func(context.Context, decode.Record) error { return nil }, batch.Options{})
-	_, err := h.Invoke(t.Context(), []byte(`{"Records":[{"kinesis":{}}]}`))
-	var wrong *decode.Error
-	if !errors.As(err, &wrong) || wrong.Record != 0 {
-		t.Errorf("got %v", err)
+	quiet := batch.Options{Log: slog.New(slog.DiscardHandler)}
+	records := batch.Each(batch.Kinesis, func(context.Context, decode.Record) error { return nil }, quiet)
+	changes := batch.Keys(batch.DynamoDB, nil, func(context.Context, []decode.Change) error { return nil }, quiet)
+	windows := batch.Windows(batch.Kinesis, func(context.Context, batch.Window, *sum, []decode.Record) error { return nil }, quiet)
+	for name, test := range map[string]struct {
+		handler lambda.Handler
+		payload []byte
+		record  int
+	}{
+		"a record without its fields":   {records, []byte(`{"Records":[{"kinesis":{}}]}`), 0},
+		"an event cut off":              {records, event("a=1", "b=2")[:300], 1},
+		"wrong base64":                  {records, bytes.Replace(event("a=1", "b=22"), []byte("MjI="), []byte("MjI"), 1), 1},
+		"a change of nothing":           {changes, []byte(`{"Records":[{"eventName":"INSERT"}]}`), 0},
+		"a window's event cut off":      {windows, windowed("{}", "", "a=1")[:40], 0},
+		"a window's state cut off":      {windows, windowed(`{"count":`, "", "a=1"), -1},
+		"a window's wrong base64":       {windows, bytes.Replace(windowed("{}", "", "a=22"), []byte("MjI="), []byte("M==="), 1), 0},
+		"a window without its end":      {windows, []byte(`{"Records":[],"window":{"start":"2026-01-01T00:00:00Z"}}`), -1},
+		"a window of an unknown flavor": {windows, []byte(`{"Records":[],"window":[]}`), -1},
+	} {
+		_, err := test.handler.Invoke(t.Context(), test.payload)
+		var wrong *decode.Error
+		if !errors.As(err, &wrong) || wrong.Record != test.record {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
 

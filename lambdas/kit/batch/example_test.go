@@ -3,6 +3,7 @@ package batch_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -27,6 +28,32 @@ func ExampleEach() {
 	// order 7
 	// order 8
 	// {"batchItemFailures":[{"itemIdentifier":"102"}]} <nil>
+}
+
+// A function that writes once per key, whatever a batch holds of it, and names the
+// record that it can't read.
+func ExampleKeys() {
+	handler := batch.Keys(batch.Kinesis, nil, func(_ context.Context, records []decode.Record) error {
+		var problems []error
+		sum := 0
+		for i, r := range records {
+			var order struct{ Price int }
+			if err := json.Unmarshal(r.Data, &order); err != nil {
+				problems = append(problems, batch.At(i, err))
+				break // its key's later ones come again with it
+			}
+			sum += order.Price
+		}
+		fmt.Println(records[0].PartitionKey, sum)
+		return errors.Join(problems...)
+	}, batch.Options{Log: slog.New(slog.DiscardHandler)})
+
+	answer, err := handler.Invoke(context.Background(), event(`eu={"Price":7}`, `us={"Price":8}`, `eu={"Price":2}`, `us={"Price":`))
+	fmt.Println(string(answer), err)
+	// Output:
+	// eu 9
+	// us 8
+	// {"batchItemFailures":[{"itemIdentifier":"103"}]} <nil>
 }
 
 // A function that counts per window of its mapping.

@@ -39,12 +39,16 @@ const maximumAnswer = 6 << 20
 // the state, which is S's zero value at first and travels as JSON, and writes it
 // out when w.Final is set.
 //
+// A state over [MaximumState] is an error in the log, not of the invocation: that would
+// get the same records with the same state again, for ever, while Lambda helps itself
+// by ending the window early. A state that doesn't fit into an answer is an error.
+//
 // An error fails the whole invocation: Lambda hands over the same records with the
 // same state again. Records that can never succeed are to be named by [At] and
 // [Permanent]: with Rejects they are set aside, and the state that f left counts.
 // The mapping's parallelization factor must be 1.
 func Windows[R, S any](s Source[R], f func(ctx context.Context, w Window, state *S, records []R) error, o Options) lambda.Handler {
-	return &windows[R, S]{handler: newHandler(s, o, s.key, false, nil), f: f}
+	return guard(&windows[R, S]{handler: newHandler(s, o, s.key, false, nil), f: f}, s, f == nil, o)
 }
 
 type windows[R, S any] struct {
@@ -94,11 +98,14 @@ func (h *windows[R, S]) Invoke(ctx context.Context, payload []byte) ([]byte, err
 		return nil, fmt.Errorf("batch: the state of window %s: %w", w.Start.Format(time.RFC3339), err)
 	}
 	log := r.log.With("shardId", w.ShardID, "window", w.Start, "records", len(records), "rejected", r.rejected, "final", window.Final, "stateBytes", len(text))
+	if n := len(records); n > 0 {
+		log = log.With("from", h.source.sequence(&records[0]), "to", h.source.sequence(&records[n-1]))
+	}
 	switch {
 	case len(text) > maximumAnswer:
 		return nil, fmt.Errorf("batch: the state of window %s has %d bytes, an answer at most %d: keep less in it", w.Start.Format(time.RFC3339), len(text), maximumAnswer)
 	case len(text) > MaximumState && !window.Final:
-		log.WarnContext(ctx, "the window's state is over 1 MB: Lambda ends the window early, and another one begins")
+		log.ErrorContext(ctx, "the window's state is over 1 MB: Lambda ends the window early, and another one begins: keep less in it", "maximum", MaximumState)
 	default:
 		log.InfoContext(ctx, "batch")
 	}

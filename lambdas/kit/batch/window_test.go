@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
 	"github.com/millrace/millrace/lambdas/kit/batch"
 	"github.com/millrace/millrace/lambdas/kit/decode"
 )
@@ -104,6 +106,48 @@ func TestAStateThatIsTooLarge(t *testing.T) {
 	}
 	if err := grow(6 << 20); err == nil || !strings.Contains(err.Error(), fmt.Sprint(6<<20)) {
 		t.Errorf("a state over the answer's limit: %v", err)
+	}
+}
+
+// A window's batches can be as odd as others.
+func TestOddBatchesOfWindows(t *testing.T) {
+	many := make([]string, 10_000)
+	for i := range many {
+		many[i] = "a=" + fmt.Sprint(i)
+	}
+	h := batch.Windows(batch.Kinesis, func(_ context.Context, _ batch.Window, state *sum, records []decode.Record) error {
+		state.Count += len(records)
+		return nil
+	}, batch.Options{Log: slog.New(slog.DiscardHandler)})
+	for name, test := range map[string]struct {
+		payload []byte
+		want    int
+	}{
+		"no records, as of an idle window": {windowed("{}", ""), 0},
+		"a state of null":                  {windowed("null", "", "a=1"), 1},
+		"unknown members":                  {windowed(`{"count":1,"x":2}`, `,"y":[{}]`, "a=1"), 2},
+		"the same record twice":            {windowed("{}", "", "a=1", "a=1"), 2},
+		"10,000 records":                   {windowed("{}", "", many...), 10_000},
+		"records of 1 MiB and 10 MiB":      {windowed("{}", "", "a="+strings.Repeat("x", 1<<20), "a="+strings.Repeat("x", 10<<20)), 2},
+	} {
+		payload, err := h.Invoke(t.Context(), test.payload)
+		if want := fmt.Sprintf(`{"state":{"count":%d},"batchItemFailures":[]}`, test.want); err != nil || string(payload) != want {
+			t.Errorf("%s: %s, %v", name, payload, err)
+		}
+	}
+}
+
+func TestTheLogOfAWindow(t *testing.T) {
+	var log strings.Builder
+	h := batch.Windows(batch.Kinesis, func(context.Context, batch.Window, *sum, []decode.Record) error { return nil }, batch.Options{Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536"})
+	if _, err := h.Invoke(ctx, windowed("{}", "", "a=secret", "b=secret")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"requestId":"8476a536"`, `"shardId":"shardId-7"`, `"from":"100","to":"101"`, `"window":"2026-01-01T00:00:00Z"`, `"records":2`} {
+		if !strings.Contains(log.String(), want) || strings.Contains(log.String(), "secret") {
+			t.Errorf("the log lacks %s, or has data:\n%s", want, log.String())
+		}
 	}
 }
 

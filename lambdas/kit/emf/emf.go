@@ -66,6 +66,9 @@ type metric struct {
 // metric has. The error names everything that CloudWatch would refuse, silently.
 func New(w io.Writer, namespace string, dimensions map[string]string) (*Metrics, error) {
 	var problems []error
+	if w == nil {
+		problems = append(problems, errors.New("emf: there is no writer: a function's is os.Stdout"))
+	}
 	if n := utf8.RuneCountInString(namespace); n < 1 || n > 256 || strings.HasPrefix(namespace, "AWS/") {
 		problems = append(problems, fmt.Errorf("emf: namespace %q: must have 1 to 256 characters and not begin with AWS/", namespace))
 	}
@@ -82,12 +85,15 @@ func New(w io.Writer, namespace string, dimensions map[string]string) (*Metrics,
 			problems = append(problems, fmt.Errorf("emf: dimension %s: its value must have 1 to 1024 characters", name))
 		}
 	}
+	if problems != nil {
+		return nil, errors.Join(problems...)
+	}
 	slices.Sort(m.names)
-	return m, errors.Join(problems...)
+	return m, nil
 }
 
-// Put adds a value to a metric. NaN and the infinities, which CloudWatch refuses,
-// are left out, as is a metric with the name of a dimension.
+// Put adds a value to a metric, whose name has 1 to 1024 characters. Other names, that
+// of a dimension, NaN and the infinities, all of which CloudWatch refuses, are left out.
 func (m *Metrics) Put(name string, unit Unit, value float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -50,13 +50,22 @@ func TestWhatCloudWatchWouldRefuseIsTold(t *testing.T) {
 		"all at once":         {"", map[string]string{":x": "", "ok": strings.Repeat("y", 1025)}, []string{"namespace", `dimension ":x"`, "dimension :x", "dimension ok"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := emf.New(os.Stdout, test.namespace, test.dimensions)
+			m, err := emf.New(os.Stdout, test.namespace, test.dimensions)
+			if m != nil {
+				t.Error("there is a collector all the same")
+			}
 			for _, want := range test.want {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("the error is %v, want one with %s", err, want)
 				}
 			}
 		})
+	}
+}
+
+func TestMetricsNeedAWriter(t *testing.T) {
+	if _, err := emf.New(nil, "Shop", nil); err == nil || !strings.Contains(err.Error(), "no writer") {
+		t.Errorf("the error is %v", err)
 	}
 }
 

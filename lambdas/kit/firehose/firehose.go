@@ -25,17 +25,41 @@ type Record struct {
 	Data []byte
 	// Arrival is when Firehose, or the Kinesis stream, took the record.
 	Arrival time.Time
-	// Kinesis is where the record stands in its stream; nil for direct puts.
+	// Kinesis is where the record stands in its stream, Kafka where it stands in its
+	// topic, of a delivery stream that reads one; nil for direct puts.
 	Kinesis *Position
+	Kafka   *Offset
 }
 
 // Position of a record in a Kinesis stream. SubsequenceNumber counts the records
 // that the KPL had put into one.
 type Position struct {
-	ShardID           string `json:"shardId"`
-	PartitionKey      string `json:"partitionKey"`
-	SequenceNumber    string `json:"sequenceNumber"`
-	SubsequenceNumber int64  `json:"subsequenceNumber"`
+	ShardID, PartitionKey, SequenceNumber string
+	SubsequenceNumber                     int64
+}
+
+// Offset of a record in a partition of an Amazon MSK topic.
+type Offset struct{ PartitionID, Offset int64 }
+
+// Error says why a payload is no event of Firehose. It never quotes the payload. The
+// invocation fails with it, and Firehose hands over the same batch again.
+type Error struct {
+	// Record is the position of the record in the event, or -1 if what is wrong is
+	// outside of any.
+	Record int
+	// Member is the name of the member that is wrong, such as "data"; "" is the event
+	// itself.
+	Member string
+	// Reason is the rule that is broken.
+	Reason string
+}
+
+func (e *Error) Error() string {
+	path := cmp.Or(e.Member, "the event")
+	if e.Record >= 0 {
+		path = fmt.Sprintf("records[%d].%s", e.Record, e.Member)
+	}
+	return fmt.Sprintf("firehose: %s: %s", path, e.Reason)
 }
 
 // Answer is what becomes of a record: [Ok] or [Drop].
@@ -100,7 +124,9 @@ const MaximumAnswer = 6_000_000
 
 // Transform is a handler that calls f for every record. An error or a panic of f
 // is that record's failure: it is answered ProcessingFailed, and Firehose puts its
-// payload under the error prefix. Firehose doesn't ask again for it.
+// payload under the error prefix. Firehose doesn't ask again for it. A payload that is
+// no event of Firehose is an [*Error]: members that aren't known are skipped; one that
+// is missing or unreadable, or an id that comes twice, fails the invocation.
 func Transform(f func(ctx context.Context, r Record) (Answer, error), o Options) lambda.Handler {
 	o.limit = cmp.Or(o.limit, MaximumAnswer)
 	return &transform{f, o}
@@ -111,36 +137,28 @@ type transform struct {
 	Options
 }
 
-// event is Firehose's.
-type event struct {
-	DeliveryStreamARN string `json:"deliveryStreamArn"`
-	Records           []struct {
-		ID      string    `json:"recordId"`
-		Arrival int64     `json:"approximateArrivalTimestamp"`
-		Data    []byte    `json:"data"`
-		Kinesis *Position `json:"kinesisRecordMetadata"`
-	} `json:"records"`
-}
-
 // Invoke implements [lambda.Handler].
-func (t *transform) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+func (t *transform) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
 	log := cmp.Or(t.Log, slog.Default())
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		log = log.With("requestId", lc.AwsRequestID)
 	}
-	var in event
-	if err := json.Unmarshal(payload, &in); err != nil {
-		return nil, fmt.Errorf("firehose: the payload is no event of Firehose: %w", err)
-	}
-	records := make([]Record, len(in.Records))
-	out := answers{room: t.limit - len(`{"records":[]}`)}
-	for i := range in.Records {
-		r := &in.Records[i]
-		if r.ID == "" {
-			return nil, fmt.Errorf("firehose: record %d of the event has no recordId", i)
+	defer func() {
+		if p := recover(); p != nil { // of Reingest or Failed
+			log.ErrorContext(ctx, "the batch panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			answer, err = nil, fmt.Errorf("firehose: it panicked outside of a record: %v", p)
 		}
-		records[i] = Record{ID: r.ID, Data: r.Data, Arrival: time.UnixMilli(r.Arrival).UTC(), Kinesis: r.Kinesis}
-		out.room -= envelope + textSize(r.ID)
+	}()
+	if t.f == nil {
+		return nil, errors.New("firehose: the transform has no function")
+	}
+	stream, records, err := read(payload)
+	if err != nil {
+		return nil, err
+	}
+	out := answers{room: t.limit - len(`{"records":[]}`)}
+	for i := range records {
+		out.room -= envelope + len(records[i].member()) + textSize(records[i].ID)
 	}
 	out.text = make([]byte, 0, len(payload))
 	out.text = append(out.text, `{"records":[`...)
@@ -156,11 +174,11 @@ func (t *transform) Invoke(ctx context.Context, payload []byte) ([]byte, error) 
 			out.failed(r)
 		case answer.drop:
 			dropped++
-			out.drop(r.ID)
-		case out.ok(r.ID, answer):
+			out.drop(r)
+		case out.ok(r, answer):
 		case t.Reingest != nil:
 			again = append(again, r)
-			out.drop(r.ID)
+			out.drop(r)
 		default:
 			failed++
 			log.ErrorContext(ctx, "record failed: the answer has no room for its data", "recordId", r.ID, "bytes", len(answer.data))
@@ -176,7 +194,7 @@ func (t *transform) Invoke(ctx context.Context, payload []byte) ([]byte, error) 
 	if failed > 0 && t.Failed != nil {
 		t.Failed(ctx, failed)
 	}
-	log.InfoContext(ctx, "batch", "deliveryStream", in.DeliveryStreamARN, "records", len(records), "dropped", dropped, "failed", failed, "reingested", len(again))
+	log.InfoContext(ctx, "batch", "deliveryStream", stream, "records", len(records), "dropped", dropped, "failed", failed, "reingested", len(again))
 	return append(out.text, `]}`...), nil
 }
 
@@ -194,8 +212,17 @@ func (t *transform) call(ctx context.Context, log *slog.Logger, r Record) (answe
 	return answer, err
 }
 
-// envelope is what a record costs in the answer besides its id and its data.
-const envelope = len(`{"recordId":"","result":"ProcessingFailed","data":""},`)
+// member is what the record's data is called, in the event and in the answer.
+func (r *Record) member() string {
+	if r.Kafka != nil {
+		return "kafkaRecordValue"
+	}
+	return "data"
+}
+
+// envelope is what a record costs in the answer besides its id, its data and what
+// that is called.
+const envelope = len(`{"recordId":"","result":"ProcessingFailed","":""},`)
 
 // textSize bounds the bytes of a string in JSON.
 func textSize(s string) int {
@@ -214,39 +241,40 @@ type answers struct {
 	room int
 }
 
-func (a *answers) begin(id, result string) {
+func (a *answers) begin(r Record, result string) {
 	if len(a.text) > len(`{"records":[`) {
 		a.text = append(a.text, ',')
 	}
-	quoted, _ := json.Marshal(id) // of a string: it can't fail
+	quoted, _ := json.Marshal(r.ID) // of a string: it can't fail
 	a.text = append(append(a.text, `{"recordId":`...), quoted...)
 	a.text = append(append(a.text, `,"result":"`...), result...)
-	a.text = append(a.text, `","data":"`...)
+	a.text = append(append(a.text, `","`...), r.member()...)
+	a.text = append(a.text, `":"`...)
 }
 
 // ok reports false, and adds nothing, if there is no room.
-func (a *answers) ok(id string, answer Answer) bool {
+func (a *answers) ok(r Record, answer Answer) bool {
 	metadata := answer.metadata()
 	size := base64.StdEncoding.EncodedLen(len(answer.data)) + len(metadata)
 	if size > a.room {
 		return false
 	}
 	a.room -= size
-	a.begin(id, "Ok")
+	a.begin(r, "Ok")
 	a.text = base64.StdEncoding.AppendEncode(a.text, answer.data)
 	a.text = append(append(a.text, '"'), metadata...)
 	a.text = append(a.text, '}')
 	return true
 }
 
-func (a *answers) drop(id string) {
-	a.begin(id, "Dropped")
+func (a *answers) drop(r Record) {
+	a.begin(r, "Dropped")
 	a.text = append(a.text, `"}`...)
 }
 
 // failed hands the data back as far as there is room; Firehose has it anyway.
 func (a *answers) failed(r Record) {
-	a.begin(r.ID, "ProcessingFailed")
+	a.begin(r, "ProcessingFailed")
 	if size := base64.StdEncoding.EncodedLen(len(r.Data)); size <= a.room {
 		a.room -= size
 		a.text = base64.StdEncoding.AppendEncode(a.text, r.Data)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
@@ -24,7 +27,7 @@ import (
 
 // payload is Firehose's event, in the types of Lambda's own library.
 func payload(data ...string) []byte {
-	in := events.KinesisFirehoseEvent{InvocationID: "i", DeliveryStreamArn: "arn:d", Region: "us-east-1"}
+	in := events.KinesisFirehoseEvent{Records: []events.KinesisFirehoseEventRecord{}, InvocationID: "i", DeliveryStreamArn: "arn:d", Region: "us-east-1"}
 	for i, d := range data {
 		in.Records = append(in.Records, events.KinesisFirehoseEventRecord{
 			RecordID: fmt.Sprintf("id-%d", i), Data: []byte(d), ApproximateArrivalTimestamp: events.MilliSecondsEpochTime{Time: time.UnixMilli(1767225600500)},
@@ -113,13 +116,150 @@ func TestWhatARecordCarries(t *testing.T) {
 
 func TestWhatIsNoEventFailsTheInvocation(t *testing.T) {
 	h := firehose.Transform(upper, firehose.Options{Log: quiet})
-	for _, text := range []string{"", "{", `{"records":[{"data":"eA=="}]}`, `{"records":[{"recordId":"1","data":"%"}]}`} {
-		if out, err := h.Invoke(t.Context(), []byte(text)); err == nil {
-			t.Errorf("%q is answered %s", text, out)
+	const good = `{"recordId":"1","approximateArrivalTimestamp":1767225600500,"data":"eA=="}`
+	for name, test := range map[string]struct {
+		payload string
+		record  int
+		member  string
+	}{
+		"nothing":                       {"", -1, ""},
+		"an event cut off":              {`{"records":[` + good[:40], -1, ""},
+		"an event cut off in its data":  {`{"records":[` + good[:len(good)-4], -1, ""},
+		"no JSON":                       {"SECRET", -1, ""},
+		"an array":                      {`[]`, -1, ""},
+		"an event of a stream":          {`{"Event":[]}`, -1, "records"},
+		"records that are null":         {`{"records":null}`, -1, "records"},
+		"records that are an object":    {`{"records":{}}`, -1, "records"},
+		"a record that is a string":     {`{"records":["SECRET"]}`, -1, "records"},
+		"no id":                         {`{"records":[` + good + `,{"data":"eA=="}]}`, 1, "recordId"},
+		"an id that comes twice":        {`{"records":[` + good + `,` + good + `]}`, 1, "recordId"},
+		"no data":                       {`{"records":[` + good + `,{"recordId":"2"}]}`, 1, "data"},
+		"data that is null":             {`{"records":[{"recordId":"2","data":null}]}`, 0, "data"},
+		"data that is no base64":        {`{"records":[{"recordId":"1","data":"SECRET%"}]}`, 0, "data"},
+		"data without padding":          {`{"records":[{"recordId":"1","data":"eA"}]}`, 0, "data"},
+		"data with a line break":        {`{"records":[{"recordId":"1","data":"eA=\n="}]}`, 0, "data"},
+		"a message that is no base64":   {`{"records":[{"recordId":"1","kafkaRecordValue":"SECRET%"}]}`, 0, "kafkaRecordValue"},
+		"an arrival that is a text":     {`{"records":[{"recordId":"1","approximateArrivalTimestamp":"SECRET"}]}`, -1, "records.approximateArrivalTimestamp"},
+		"a position that is no number":  {`{"records":[{"recordId":"1","data":"","kinesisRecordMetadata":{"subsequenceNumber":"SECRET"}}]}`, -1, "records.kinesisRecordMetadata.subsequenceNumber"},
+		"an offset beyond all numbers":  {`{"records":[{"recordId":"1","mskRecordMetadata":{"offset":99999999999999999999}}]}`, -1, "records.mskRecordMetadata.offset"},
+		"an arrival beyond all numbers": {`{"records":[{"recordId":"1","approximateArrivalTimestamp":5e99999}]}`, -1, "records.approximateArrivalTimestamp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := h.Invoke(t.Context(), []byte(test.payload))
+			var wrong *firehose.Error
+			if !errors.As(err, &wrong) || wrong.Record != test.record || wrong.Member != test.member || out != nil {
+				t.Fatalf("%s, %v: want an error of record %d, member %q", out, err, test.record, test.member)
+			}
+			if !strings.Contains(err.Error(), wrong.Reason) || !strings.Contains(err.Error(), test.member) || strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("the text is %v", err)
+			}
+		})
+	}
+}
+
+func TestOddEventsAreTaken(t *testing.T) {
+	for name, test := range map[string]struct{ payload, want string }{
+		"an empty batch":         {`{"records":[]}`, ``},
+		"unknown members":        {`{"x":[{}],"records":[{"recordId":"1","data":"eA==","y":{"z":null}}]}`, `{"recordId":"1","result":"Ok","data":"WA=="}`},
+		"empty data":             {`{"records":[{"recordId":"1","data":""}]}`, `{"recordId":"1","result":"Ok","data":""}`},
+		"an id with quotes":      {`{"records":[{"recordId":"a\"b","data":"eA=="}]}`, `{"recordId":"a\"b","result":"Ok","data":"WA=="}`},
+		"a position of no parts": {`{"records":[{"recordId":"1","data":"eA==","kinesisRecordMetadata":{"subsequenceNumber":""}}]}`, `{"recordId":"1","result":"Ok","data":"WA=="}`}, // as documented
+	} {
+		out, err := firehose.Transform(upper, firehose.Options{Log: quiet}).Invoke(t.Context(), []byte(test.payload))
+		if err != nil || string(out) != `{"records":[`+test.want+`]}` {
+			t.Errorf("%s: %s, %v", name, out, err)
 		}
 	}
-	if out, err := h.Invoke(t.Context(), []byte(`{"records":[]}`)); err != nil || string(out) != `{"records":[]}` {
-		t.Errorf("no records: %s, %v", out, err)
+}
+
+// A topic's messages have another name for their data, on the way back, too.
+func TestMessagesOfATopic(t *testing.T) {
+	const message = `{"recordId":"%s","approximateArrivalTimestamp":1716369573887,"mskRecordMetadata":{"offset":"%d","partitionId":"3","approximateArrivalTimestamp":1716369573887}%s}`
+	value := func(data string) string {
+		return fmt.Sprintf(`,"kafkaRecordValue":%q`, base64.StdEncoding.EncodeToString([]byte(data)))
+	}
+	in := `{"invocationId":"","sourceMSKArn":"arn:msk","deliveryStreamArn":"arn:d","region":"us-east-1","records":[` +
+		fmt.Sprintf(message, "a", 41, value("x")) + "," + fmt.Sprintf(message, "b", 42, value("drop")) + "," + fmt.Sprintf(message, "c", 43, value("fail")) + "," +
+		fmt.Sprintf(message, "d", 44, "") + `]}`
+	var at []firehose.Offset
+	h := firehose.Transform(func(ctx context.Context, r firehose.Record) (firehose.Answer, error) {
+		if r.Kinesis != nil || !r.Arrival.Equal(time.UnixMilli(1716369573887)) {
+			t.Errorf("the record is %+v", r)
+		}
+		at = append(at, *r.Kafka)
+		return upper(ctx, r)
+	}, firehose.Options{Log: quiet})
+	out, err := h.Invoke(t.Context(), []byte(in))
+	const want = `{"records":[{"recordId":"a","result":"Ok","kafkaRecordValue":"WA=="},{"recordId":"b","result":"Dropped","kafkaRecordValue":""},` +
+		`{"recordId":"c","result":"ProcessingFailed","kafkaRecordValue":"ZmFpbA=="},{"recordId":"d","result":"Ok","kafkaRecordValue":""}]}`
+	if err != nil || string(out) != want {
+		t.Errorf("%v\n got %s\nwant %s", err, out, want)
+	}
+	if fmt.Sprint(at) != "[{3 41} {3 42} {3 43} {3 44}]" {
+		t.Errorf("the messages are at %v", at)
+	}
+}
+
+func TestTheTransformsLogHasNoData(t *testing.T) {
+	var log bytes.Buffer
+	h := firehose.Transform(upper, firehose.Options{Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536"})
+	if _, err := h.Invoke(ctx, payload("secret", "fail", "panic", "drop")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"requestId":"8476a536"`, `"recordId":"id-1"`, `"error":"not a record"`, "firehose_test.go", `"records":4,"dropped":1,"failed":2`} {
+		if !strings.Contains(log.String(), want) || strings.Contains(log.String(), "secret") {
+			t.Errorf("the log lacks %s, or has data:\n%s", want, &log)
+		}
+	}
+}
+
+func TestATransformWithoutAFunctionFailsInsteadOfItsRecords(t *testing.T) {
+	for name, h := range map[string]lambda.Handler{
+		"Transform": firehose.Transform(nil, firehose.Options{Log: quiet}), "Logs": firehose.Logs(nil, firehose.Options{Log: quiet}),
+	} {
+		if out, err := h.Invoke(t.Context(), payload("x")); err == nil || !strings.Contains(err.Error(), "no function") {
+			t.Errorf("%s: %s, %v", name, out, err)
+		}
+	}
+	o := firehose.Options{Log: quiet, Reingest: firehose.ToStream(nil)}.WithLimit(200)
+	if out, err := firehose.Transform(upper, o).Invoke(t.Context(), payload(strings.Repeat("x", 300))); err == nil || !strings.Contains(err.Error(), "no producer") {
+		t.Errorf("ToStream: %s, %v", out, err)
+	}
+	o = firehose.Options{Log: quiet, Failed: func(context.Context, int) { panic("no metrics") }}
+	if out, err := firehose.Transform(upper, o).Invoke(t.Context(), payload("fail")); err == nil || out != nil || !strings.Contains(err.Error(), "no metrics") {
+		t.Errorf("Failed: %s, %v", out, err)
+	}
+}
+
+func TestLargeEventsOfFirehose(t *testing.T) {
+	for name, test := range map[string]struct {
+		records, size int
+		want          string
+	}{
+		"10,000 records":     {10_000, 100, "Ok"},
+		"a record of 1 MiB":  {1, 1 << 20, "Ok"},
+		"a record of 10 MiB": {1, 10 << 20, "ProcessingFailed"}, // Lambda takes no answer with it
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := make([]string, test.records)
+			for i := range data {
+				data[i] = strings.Repeat("x", test.size)
+			}
+			text, err := firehose.Transform(upper, firehose.Options{Log: quiet}).Invoke(t.Context(), payload(data...))
+			if err != nil || len(text) > firehose.MaximumAnswer {
+				t.Fatalf("an answer of %d bytes, %v", len(text), err)
+			}
+			answers := read(t, text)
+			for i, r := range answers {
+				if r.RecordID != fmt.Sprintf("id-%d", i) || r.Result != test.want || r.Result == "Ok" && string(r.Data) != strings.ToUpper(data[i]) {
+					t.Fatalf("record %d is answered %s %s", i, r.RecordID, r.Result)
+				}
+			}
+			if len(answers) != test.records {
+				t.Errorf("%d answers for %d records", len(answers), test.records)
+			}
+		})
 	}
 }
 
@@ -191,12 +331,19 @@ func TestNoAnswerOutgrowsItsLimit(t *testing.T) {
 		data := rapid.SliceOfN(rapid.SampledFrom([]string{"", "a", "drop", "fail", "keys", "table", strings.Repeat("y", 300), strings.Repeat("z", 3000)}), 0, 30).Draw(t, "data")
 		least := 50 + 80*len(data) // the records' envelopes alone
 		limit := rapid.IntRange(least, least+8000).Draw(t, "limit")
-		text, err := firehose.Transform(upper, firehose.Options{Log: quiet}.WithLimit(limit)).Invoke(context.Background(), payload(data...))
+		in, topic := payload(data...), rapid.Bool().Draw(t, "of a topic")
+		if topic {
+			in = bytes.ReplaceAll(in, []byte(`"data":`), []byte(`"kafkaRecordValue":`))
+		}
+		text, err := firehose.Transform(upper, firehose.Options{Log: quiet}.WithLimit(limit)).Invoke(context.Background(), in)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(text) > limit {
 			t.Fatalf("the answer has %d bytes, its limit is %d", len(text), limit)
+		}
+		if topic {
+			text = bytes.ReplaceAll(text, []byte(`"kafkaRecordValue":`), []byte(`"data":`))
 		}
 		out := read(t, text)
 		if len(out) != len(data) {
@@ -259,4 +406,23 @@ func ExampleTransform() {
 	answer, err := handler.Invoke(context.Background(), payload(`{"Country":"fr"}`))
 	fmt.Println(string(answer), err)
 	// Output: {"records":[{"recordId":"id-0","result":"Ok","data":"eyJDb3VudHJ5IjoiZnIifQo=","metadata":{"partitionKeys":{"country":"fr"}}}]} <nil>
+}
+
+// A transform that keeps the errors of a log group's functions.
+func ExampleLogs() {
+	handler := firehose.Logs(func(_ context.Context, e firehose.LogEvent) (firehose.Answer, error) {
+		if !strings.Contains(e.Message, "ERROR") {
+			return firehose.Drop(), nil
+		}
+		return firehose.Ok([]byte(e.LogGroup + ": " + e.Message + "\n")), nil
+	}, firehose.Options{Log: quiet})
+
+	answer, err := handler.Invoke(context.Background(), payload(zipped(`{"messageType":"DATA_MESSAGE","logGroup":"/aws/lambda/orders",
+		"logEvents":[{"id":"1","message":"START"},{"id":"2","message":"ERROR no stock"}]}`)))
+	var out events.KinesisFirehoseResponse
+	fmt.Println(err, json.Unmarshal(answer, &out))
+	fmt.Printf("%s %s", out.Records[0].Result, out.Records[0].Data)
+	// Output:
+	// <nil> <nil>
+	// Ok /aws/lambda/orders: ERROR no stock
 }

@@ -31,6 +31,9 @@ type LogEvent struct {
 // event whose f fails, fails its record. Partition keys and tables have to be the
 // same for all events of a record: the last ones count.
 func Logs(f func(ctx context.Context, e LogEvent) (Answer, error), o Options) lambda.Handler {
+	if f == nil {
+		return Transform(nil, o)
+	}
 	return Transform(func(ctx context.Context, r Record) (Answer, error) {
 		payload, err := unpack(r.Data)
 		if err != nil {

@@ -2,6 +2,7 @@ package firehose
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -10,7 +11,8 @@ import (
 
 // ToStream puts records back into the Kinesis stream that they came from, under
 // their own partition keys. They come after what was put meanwhile, also what has
-// the same key.
+// the same key. Records of direct puts go back with package directput, a topic's messages
+// not at all.
 func ToStream(p *producer.Producer) Reingester { return &toStream{producer: p} }
 
 type toStream struct {
@@ -21,6 +23,9 @@ type toStream struct {
 func (t *toStream) Reingest(ctx context.Context, records []Record) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.producer == nil {
+		return errors.New("ToStream has no producer")
+	}
 	for _, r := range records {
 		if r.Kinesis == nil {
 			return fmt.Errorf("record %s comes from no Kinesis stream", r.ID)

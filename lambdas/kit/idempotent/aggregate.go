@@ -71,6 +71,9 @@ func (a *Aggregate) Apply(ctx context.Context, key map[string]types.AttributeVal
 	if a.Client == nil || a.Table == "" {
 		return 0, errNoClient
 	}
+	if fold == nil {
+		return 0, errNoFunction
+	}
 	name := a.prefix() + at[0].Shard
 	last := &types.AttributeValueMemberS{Value: marks[len(marks)-1]}
 	for from, attempts := 0, 1; from < len(at); {
@@ -133,6 +136,9 @@ func (u Update) input(mark string, last types.AttributeValue, first string) *dyn
 func (a *Aggregate) Prune(ctx context.Context, key map[string]types.AttributeValue, keep func(shard string) bool) (int, error) {
 	if a.Client == nil || a.Table == "" {
 		return 0, errNoClient
+	}
+	if keep == nil {
+		return 0, errNoFunction
 	}
 	out, err := a.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String(a.Table), Key: key, ConsistentRead: aws.Bool(true)})
 	if err != nil {

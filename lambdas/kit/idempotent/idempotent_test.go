@@ -176,6 +176,19 @@ func TestWrongRecordsAreRefusedAndTheErrorSaysWhich(t *testing.T) {
 			t.Errorf("%s without its client: %v", name, err)
 		}
 	}
+	for name, err := range map[string]error{
+		"Aggregate":   second(a.Apply(t.Context(), key("x"), at(1), nil)),
+		"Prune":       second(a.Prune(t.Context(), key("x"), nil)),
+		"Transaction": second(tx.Apply(t.Context(), at(1), nil)),
+		"Do":          second((&idempotent.Ledger{Client: db, Table: "marks"}).Do(t.Context(), "x", nil, nil)),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "the function is nil") {
+			t.Errorf("%s without its function: %v", name, err)
+		}
+	}
+	if len(db.Items("marks")) > 0 {
+		t.Error("something was written")
+	}
 }
 
 func second[T any](_ T, err error) error { return err }

@@ -95,6 +95,9 @@ func (l *Ledger) Do(ctx context.Context, id string, payload []byte, effect func(
 	if l.Client == nil || l.Table == "" {
 		return nil, errNoClient
 	}
+	if effect == nil {
+		return nil, errNoFunction
+	}
 	began := time.Now()
 	lease := began.Add(15 * time.Minute)
 	if deadline, ok := ctx.Deadline(); ok {

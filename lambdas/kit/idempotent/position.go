@@ -90,5 +90,9 @@ func above(marks []string, from int, held map[string]types.AttributeValue, name 
 	return next, nil
 }
 
-// errNoClient is for a value whose required fields were forgotten.
-var errNoClient = errors.New("idempotent: Client and Table are required")
+// errNoClient is for a value whose required fields were forgotten, errNoFunction for an
+// argument.
+var (
+	errNoClient   = errors.New("idempotent: Client and Table are required")
+	errNoFunction = errors.New("idempotent: the function is nil")
+)

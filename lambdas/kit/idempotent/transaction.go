@@ -69,6 +69,9 @@ func (t *Transaction) Apply(ctx context.Context, at []Position, writes func(from
 	if t.Client == nil || t.Table == "" {
 		return 0, errNoClient
 	}
+	if writes == nil {
+		return 0, errNoFunction
+	}
 	for from, to := 0, len(at); from < len(at); {
 		all, err := writes(from, to)
 		if err != nil {

@@ -85,6 +85,39 @@ func TestDeepNestingEnds(t *testing.T) {
 	}
 }
 
+// A stream can be set to records of 10 MiB.
+func TestLargeAggregatedRecords(t *testing.T) {
+	for name, c := range map[string]struct{ records, size int }{
+		"10,000 records":     {10_000, 100},
+		"a record of 1 MiB":  {1, 1 << 20},
+		"a record of 10 MiB": {1, 10 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			message := [][]byte{value(1, "k")}
+			for i := range c.records {
+				message = append(message, value(3, join(number(1, 0), value(3, bytes.Repeat([]byte{byte(i)}, c.size)))))
+			}
+			data := seal(message...)
+			records, ok := kpl.Split(data, nil)
+			if !ok || len(records) != c.records {
+				t.Fatalf("%d records, %v", len(records), ok)
+			}
+			for i, r := range records {
+				if r.Sub != i || string(r.PartitionKey) != "k" || len(r.Data) != c.size || bytes.Count(r.Data, []byte{byte(i)}) != c.size {
+					t.Fatalf("record %d is number %d of %d bytes", i, r.Sub, len(r.Data))
+				}
+			}
+			for _, at := range []int{4, len(data) / 2, len(data) - 1} {
+				data[at]++
+				if records, ok := kpl.Split(data, nil); ok || records != nil {
+					t.Errorf("with byte %d changed there are %d records", at, len(records))
+				}
+				data[at]--
+			}
+		})
+	}
+}
+
 // A process that allows only approved cryptography panics when it uses MD5.
 func TestWithApprovedCryptographyOnly(t *testing.T) {
 	if fips140.Enforced() {

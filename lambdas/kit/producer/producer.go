@@ -179,6 +179,9 @@ type lastTaken struct{ shard, sequence string }
 func New(api API, stream string, o Options) (*Producer, error) {
 	o = o.withDefaults()
 	err := o.validate(stream)
+	if api == nil {
+		err = errors.Join(errors.New("producer: the client is nil"), err)
+	}
 	p := &Producer{api: api, stream: stream, o: o, last: map[string]lastTaken{}}
 	if o.Aggregate != nil {
 		settings := *o.Aggregate

@@ -327,6 +327,9 @@ func TestNewNamesEveryInvalidOption(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
+	if _, err := producer.New(nil, "telemetry", producer.Options{}); err == nil || !strings.Contains(err.Error(), "the client is nil") {
+		t.Errorf("without a client: %v", err)
+	}
 	for _, field := range []string{"no name", "BatchRecords", "BatchBytes is", "RecordBytes", "Attempts", "BaseDelay is", "MaxDelay", "Rate", "Ordered and Aggregate without Shards", "Aggregate.RecordBytes", "Aggregate: kpl"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%q doesn't say %q", err, field)

@@ -1,7 +1,7 @@
 // Package reject sets records aside that a function can never process, so that
 // they neither block their shard nor get lost: each becomes a document in the
-// failure bucket (or, with package queue, a message), a count in CloudWatch and a line in the
-// log.
+// failure bucket (or, with package queue, a message), a count in CloudWatch and a line
+// in the log.
 package reject
 
 import (
@@ -47,17 +47,23 @@ type PutObjectAPI interface {
 var _ PutObjectAPI = (*s3.Client)(nil)
 
 // NewS3 makes an S3 client. It addresses buckets by path if AWS_ENDPOINT_URL is
-// set: an emulator has no host name per bucket.
+// set: an emulator has no host name per bucket. Getenv may be nil for os.Getenv.
 func NewS3(cfg aws.Config, getenv func(string) string) *s3.Client {
+	if getenv == nil {
+		getenv = os.Getenv
+	}
 	return s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = getenv("AWS_ENDPOINT_URL") != ""
 	})
 }
 
 // FromEnvironment is the writer of a function of the consumer construct: to the
-// bucket FAILURE_BUCKET, through getenv (os.Getenv). The error names every variable
-// that is missing.
+// bucket FAILURE_BUCKET, through getenv, nil for os.Getenv. The error names every
+// variable that is missing.
 func FromEnvironment(cfg aws.Config, getenv func(string) string) (*Writer, error) {
+	if getenv == nil {
+		getenv = os.Getenv
+	}
 	w := &Writer{Client: NewS3(cfg, getenv), Bucket: getenv("FAILURE_BUCKET"), Function: getenv("AWS_LAMBDA_FUNCTION_NAME")}
 	var missing []error
 	if w.Bucket == "" {
@@ -83,6 +89,9 @@ var _ batch.Rejects = (*Writer)(nil)
 
 // Write stores the record as a [Document].
 func (w *Writer) Write(ctx context.Context, r batch.Rejected) error {
+	if w.Client == nil || w.Bucket == "" || w.Function == "" {
+		return errors.New("reject: Client, Bucket and Function are required")
+	}
 	d := Document{Function: w.Function, Rejected: r}
 	key := d.Key()
 	body, err := json.Marshal(d)

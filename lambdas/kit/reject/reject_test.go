@@ -91,6 +91,20 @@ func TestAFailedWriteIsReportedAndNotCounted(t *testing.T) {
 	}
 }
 
+func TestWhatAWriterLacksIsTold(t *testing.T) {
+	for _, w := range []*reject.Writer{{}, {Client: &bucket{}, Function: "f"}, {Client: &bucket{}, Bucket: "failures"}} {
+		if err := w.Write(t.Context(), rejected); err == nil || !strings.Contains(err.Error(), "Client, Bucket and Function are required") {
+			t.Errorf("%+v: %v", w, err)
+		}
+	}
+	t.Setenv("FAILURE_BUCKET", "")
+	t.Setenv("AWS_LAMBDA_FUNCTION_NAME", "")
+	_, err := reject.FromEnvironment(aws.Config{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "FAILURE_BUCKET") || !strings.Contains(err.Error(), "AWS_LAMBDA_FUNCTION_NAME") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestDocumentsHaveTheFieldsTheyAreReadBy(t *testing.T) {
 	body, err := json.Marshal(reject.Document{Rejected: rejected})
 	if err != nil {

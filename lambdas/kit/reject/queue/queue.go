@@ -5,6 +5,7 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -39,6 +40,9 @@ var _ batch.Rejects = (*Queue)(nil)
 
 // Write sends the record as a [reject.Document].
 func (q *Queue) Write(ctx context.Context, r batch.Rejected) error {
+	if q.Client == nil || q.URL == "" || q.Function == "" {
+		return errors.New("reject: Client, URL and Function are required")
+	}
 	d := reject.Document{Function: q.Function, Rejected: r}
 	body, err := json.Marshal(d)
 	if err != nil {

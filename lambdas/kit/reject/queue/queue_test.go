@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -28,6 +30,29 @@ func (q *fake) SendMessage(_ context.Context, in *sqs.SendMessageInput, _ ...fun
 		q.bodies = append(q.bodies, aws.ToString(in.QueueUrl)+" "+aws.ToString(in.MessageBody))
 	}
 	return &sqs.SendMessageOutput{}, q.err
+}
+
+func ExampleQueue() {
+	messages := &fake{} // an SQS client
+	w := &queue.Queue{
+		Client: messages, URL: "https://sqs/poison", Function: "orders",
+		Reporter: reject.Reporter{Metrics: io.Discard, Log: slog.New(slog.DiscardHandler)},
+	}
+	// In a function it goes into batch.Options, as Rejects.
+	err := w.Write(context.Background(), batch.Rejected{
+		ShardID: "shardId-000000000003", SequenceNumber: "49656", PartitionKey: "eu", Reason: "no order", Data: []byte("?"),
+		ApproximateArrivalTimestamp: time.UnixMilli(1795255200123).UTC(),
+	})
+	fmt.Println(messages.bodies[0], err)
+	// Output: https://sqs/poison {"function":"orders","eventSourceARN":"","shardId":"shardId-000000000003","sequenceNumber":"49656","partitionKey":"eu","approximateArrivalTimestamp":"2026-11-21T10:00:00.123Z","reason":"no order","data":"Pw=="} <nil>
+}
+
+func TestWhatAQueueLacksIsTold(t *testing.T) {
+	for _, w := range []*queue.Queue{{}, {Client: &fake{}, Function: "f"}, {Client: &fake{}, URL: "https://queue"}} {
+		if err := w.Write(t.Context(), batch.Rejected{}); err == nil || !strings.Contains(err.Error(), "Client, URL and Function are required") {
+			t.Errorf("%+v: %v", w, err)
+		}
+	}
 }
 
 func TestAQueueTakesWhatABucketDoes(t *testing.T) {

@@ -1,4 +1,6 @@
-package main
+// Package handler makes each record one line of JSON for the delivery stream's
+// archive, and turns away what is no record.
+package handler
 
 import (
 	"bytes"
@@ -16,13 +18,16 @@ import (
 	"github.com/millrace/millrace/lambdas/race"
 )
 
-// newHandler is the transform of the archive. It answers every record of the event
+// New makes the transform of the archive. It answers every record of the event
 // once, in order:
 //   - a record: Ok, its own JSON with all fields on one line;
 //   - a keep-alive: Dropped;
 //   - anything else: ProcessingFailed, which makes Firehose put the payload it
 //     had under the error prefix.
-func newHandler(getenv func(string) string, metrics io.Writer) (lambda.Handler, error) {
+//
+// It reads AWS_LAMBDA_FUNCTION_NAME from the environment, through getenv (os.Getenv),
+// and writes its metrics to metrics (os.Stdout).
+func New(getenv func(string) string, metrics io.Writer) (lambda.Handler, error) {
 	env, err := boot.Environment(getenv, "AWS_LAMBDA_FUNCTION_NAME")
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package main
+package handler_test
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/millrace/millrace/lambdas/archive/handler"
 )
 
 func TestMain(m *testing.M) {
@@ -28,7 +30,7 @@ type archive struct {
 
 func newArchive() *archive {
 	a := &archive{}
-	h, err := newHandler(func(name string) string { return "test-" + name }, &a.metrics)
+	h, err := handler.New(func(name string) string { return "test-" + name }, &a.metrics)
 	if err != nil {
 		panic(err)
 	}
@@ -117,7 +119,7 @@ func TestRecordsGetTheirAnswerInOrder(t *testing.T) {
 }
 
 func TestMissingEnvironmentIsNamed(t *testing.T) {
-	if _, err := newHandler(func(string) string { return "" }, nil); err == nil || !strings.Contains(err.Error(), "AWS_LAMBDA_FUNCTION_NAME") {
+	if _, err := handler.New(func(string) string { return "" }, nil); err == nil || !strings.Contains(err.Error(), "AWS_LAMBDA_FUNCTION_NAME") {
 		t.Errorf("got %v", err)
 	}
 }
