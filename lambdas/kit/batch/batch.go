@@ -166,9 +166,8 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 	defer cancel()
 	r := &run[R]{handler: h, log: logger(ctx, h.Log)}
 	r.lowest.Store(int64(len(records)))
-	var shard string
-	if len(records) > 0 {
-		shard = h.source.shard(&records[0])
+	if len(records) > 0 && h.source.shard != nil {
+		r.log = r.log.With("shardId", h.source.shard(&records[0]))
 	}
 	groups := r.group(records)
 	if h.single && h.Concurrency <= 1 {
@@ -180,7 +179,7 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 	first := int(r.lowest.Load())
 	attributes := []any{"records", len(records), "keys", len(groups), "rejected", r.rejected, "failures", r.failures}
 	if len(records) > 0 {
-		attributes = append(attributes, "shardId", shard, "from", r.sequences[0], "to", r.sequences[len(records)-1])
+		attributes = append(attributes, "from", r.sequences[0], "to", r.sequences[len(records)-1])
 	}
 	r.log.InfoContext(ctx, "batch", attributes...)
 	switch {

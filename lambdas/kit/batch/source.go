@@ -13,7 +13,7 @@ type Source[R any] struct {
 	read     func(payload []byte) ([]R, decode.TumblingWindow, error)
 	key      func(*R) string
 	sequence func(*R) string
-	shard    func(*R) string
+	shard    func(*R) string // nil if records don't tell
 	rejected func(*R) Rejected
 }
 
@@ -42,7 +42,6 @@ var DynamoDB = Source[decode.Change]{
 	},
 	key:      func(c *decode.Change) string { return itemKey(c.Keys) },
 	sequence: func(c *decode.Change) string { return c.SequenceNumber },
-	shard:    func(c *decode.Change) string { return c.EventID },
 	rejected: func(c *decode.Change) Rejected {
 		data, _ := json.Marshal(map[string]any{ // of plain values: it can't fail
 			"eventName": c.EventName, "Keys": plainImage(c.Keys), "NewImage": plainImage(c.NewImage), "OldImage": plainImage(c.OldImage),
