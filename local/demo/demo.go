@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 
+	"github.com/millrace/millrace/lambdas/kit/kpl"
 	"github.com/millrace/millrace/lambdas/kit/producer"
 	"github.com/millrace/millrace/lambdas/race"
 	"github.com/millrace/millrace/lambdas/race/simulator"
@@ -48,6 +49,8 @@ type Options struct {
 	Records int
 	// Racers and Races are as in simulator.Options.
 	Racers, Races int
+	// Aggregate puts many records into each of the stream's, as the KPL does.
+	Aggregate bool
 	// Timeout is how long table, podiums and archive get to hold everything
 	// after the last record was sent; 0 means one minute.
 	Timeout time.Duration
@@ -218,7 +221,16 @@ func (r *run) send(ctx context.Context, m *local.Machine, sim *simulator.Simulat
 	client := kinesis.NewFromConfig(m.Config(), func(o *kinesis.Options) {
 		o.Retryer = aws.NopRetryer{} // the producer retries
 	})
-	p, err := producer.New(client, m.Outputs[local.OutputStream], producer.Options{Acknowledged: acknowledged})
+	options := producer.Options{Acknowledged: acknowledged}
+	stream := m.Outputs[local.OutputStream]
+	if r.Aggregate {
+		shards, err := producer.Shards(ctx, client, stream)
+		if err != nil {
+			return cause(ctx, err)
+		}
+		options.Aggregate = &kpl.Options{Shards: shards}
+	}
+	p, err := producer.New(client, stream, options)
 	if err != nil {
 		return err
 	}

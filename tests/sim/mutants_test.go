@@ -80,7 +80,7 @@ var guards = []mutant{
 	// Rejected records.
 	{
 		name: "rejected records share a document", file: "lambdas/kit/reject/reject.go",
-		from: `d.ShardID, d.SequenceNumber)`, to: `d.ShardID, "")`,
+		from: `number := d.SequenceNumber`, to: `number := ""`,
 	},
 	{
 		name: "rejected records not counted", file: "lambdas/kit/reject/reject.go",

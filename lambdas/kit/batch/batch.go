@@ -58,6 +58,8 @@ type Rejected struct {
 	// there it is the event's id, which is unique in the stream.
 	ShardID        string `json:"shardId"`
 	SequenceNumber string `json:"sequenceNumber"`
+	// SubSequenceNumber is the record's index in the aggregated one that it came in.
+	SubSequenceNumber int `json:"subSequenceNumber,omitempty"`
 	// PartitionKey is the record's, or the changed item's key as JSON.
 	PartitionKey string `json:"partitionKey"`
 	// ApproximateArrivalTimestamp is when the stream took the record.
@@ -185,7 +187,7 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 	switch {
 	case first == len(records):
 		return []byte(`{"batchItemFailures":[]}`), nil
-	case first == 0:
+	case r.sequences[first] == r.sequences[0]:
 		// Lambda retries the whole batch, as it would after a partial answer that names
 		// the first record. But only an error makes it split the batch, at no cost in
 		// retries, until a record that can't get through is alone; and only an error

@@ -359,7 +359,7 @@ func TestWhatAHandlerLacksIsToldAndPanicsAreErrors(t *testing.T) {
 		"Each without a function":    {batch.Each(batch.Kinesis, nil, quiet), "no function"},
 		"Keys without a function":    {batch.Keys(batch.DynamoDB, nil, nil, quiet), "no function"},
 		"Windows without a function": {batch.Windows[decode.Record, sum](batch.Kinesis, nil, quiet), "no function"},
-		"a source of nothing":        {batch.Each(batch.Source[decode.Record]{}, each, quiet), "use Kinesis or DynamoDB"},
+		"a source of nothing":        {batch.Each(batch.Source[decode.Record]{}, each, quiet), "use Kinesis, UserRecords or DynamoDB"},
 		"a key that panics":          {batch.Keys(batch.Kinesis, func(decode.Record) string { panic("no key") }, keys, quiet), "panicked outside of a record: no key"},
 		"rejects that panic": {batch.Each(batch.Kinesis, func(context.Context, decode.Record) error {
 			return batch.Permanent(errTransient)

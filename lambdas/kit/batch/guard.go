@@ -15,7 +15,7 @@ import (
 func guard[R any](h lambda.Handler, s Source[R], noFunction bool, o Options) lambda.Handler {
 	var problems []error
 	if s.read == nil {
-		problems = append(problems, errors.New("batch: the source is none: use Kinesis or DynamoDB"))
+		problems = append(problems, errors.New("batch: the source is none: use Kinesis, UserRecords or DynamoDB"))
 	}
 	if noFunction {
 		problems = append(problems, errors.New("batch: the handler has no function"))

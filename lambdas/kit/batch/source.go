@@ -8,7 +8,7 @@ import (
 	"github.com/millrace/millrace/lambdas/kit/decode"
 )
 
-// Source is a kind of stream: [Kinesis] or [DynamoDB].
+// Source is a kind of stream: [Kinesis], [UserRecords] or [DynamoDB].
 type Source[R any] struct {
 	read     func(payload []byte) ([]R, decode.TumblingWindow, error)
 	key      func(*R) string

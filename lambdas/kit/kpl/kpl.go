@@ -2,7 +2,7 @@
 // Producer Library (KPL): many user records in the data of one Kinesis record.
 //
 // A consumer that may see aggregated records calls [Split] on the data of each
-// record. Lambda counts in Kinesis records: a user record that fails is reported
+// record, or has batch.UserRecords do it. Lambda counts in Kinesis records: a user record that fails is reported
 // with the sequence number of the Kinesis record that it came in, and all user
 // records of that one come again. A user record's identity is the pair of this
 // sequence number and [Record.Sub].

@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -36,7 +37,11 @@ type Document struct {
 // Key is the document's key in the failure bucket. It depends only on where the
 // record stands in its stream: a replay overwrites the document.
 func (d Document) Key() string {
-	return fmt.Sprintf("%s%s/%s/%s.json", Prefix, d.Function, d.ShardID, d.SequenceNumber)
+	number := d.SequenceNumber
+	if d.SubSequenceNumber > 0 {
+		number += "." + strconv.Itoa(d.SubSequenceNumber)
+	}
+	return fmt.Sprintf("%s%s/%s/%s.json", Prefix, d.Function, d.ShardID, number)
 }
 
 // PutObjectAPI is what the writer needs of an S3 client.

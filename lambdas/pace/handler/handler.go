@@ -21,7 +21,6 @@ import (
 
 	"github.com/millrace/millrace/lambdas/kit/batch"
 	"github.com/millrace/millrace/lambdas/kit/boot"
-	"github.com/millrace/millrace/lambdas/kit/decode"
 	"github.com/millrace/millrace/lambdas/race"
 )
 
@@ -47,15 +46,15 @@ func New(getenv func(string) string, db UpdateItemAPI, rejects batch.Rejects) (*
 		return nil, err
 	}
 	h := &Handler{table: env["PACES_TABLE"], db: db}
-	h.Handler = batch.Windows(batch.Kinesis, h.window, batch.Options{Rejects: rejects})
+	h.Handler = batch.Windows(batch.UserRecords, h.window, batch.Options{Rejects: rejects})
 	return h, nil
 }
 
 // window takes the records in and, at the window's end, writes what came of them.
-func (h *Handler) window(ctx context.Context, w batch.Window, state *race.PaceState, records []decode.Record) error {
+func (h *Handler) window(ctx context.Context, w batch.Window, state *race.PaceState, records []batch.UserRecord) error {
 	var malformed []error
 	if n := len(records); n > 0 {
-		state.First, state.Last = cmp.Or(state.First, records[0].SequenceNumber), records[n-1].SequenceNumber
+		state.First, state.Last = cmp.Or(state.First, records[0].Kinesis.SequenceNumber), records[n-1].Kinesis.SequenceNumber
 	}
 	for i := range records {
 		record, err := race.Parse(records[i].Data)

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/millrace/millrace/lambdas/kit/batch"
+	"github.com/millrace/millrace/lambdas/kit/kpl"
 	"github.com/millrace/millrace/lambdas/pace/handler"
 	"github.com/millrace/millrace/lambdas/race"
 )
@@ -78,6 +79,21 @@ func event(shard, state string, final bool, from int, data ...string) []byte {
 		strings.Join(records, ","), state, shard, final)
 }
 
+// aggregated is the data of a record that a KPL made of several.
+func aggregated(t *testing.T, records ...string) string {
+	t.Helper()
+	a, err := kpl.NewAggregator(kpl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		if _, err := a.Add("k", "", []byte(r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return string(a.Flush()[0].Data)
+}
+
 func TestAWindowIsWrittenOnceWhateverIsRepeated(t *testing.T) {
 	db, kept := &table{items: map[string]map[string]types.AttributeValue{}}, &rejects{}
 	h, err := handler.New(func(name string) string { return "test-" + name }, db, kept)
@@ -111,11 +127,11 @@ func TestAWindowIsWrittenOnceWhateverIsRepeated(t *testing.T) {
 	for range 2 {
 		invoke(event("shard-0", a, true, 106, record("monza", "r1", 3, 30, 6), "nonsense at the end"))
 	}
-	invoke(event("shard-1", b, true, 300))
+	invoke(event("shard-1", b, true, 300, aggregated(t, record("monza", "r2", 6, 62, 12), record("monza", "r2", 7, 68, 6))))
 
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for key, want := range map[string]race.Pace{
-		"monza 2026-01-01T00:00:00Z": {Race: "monza", Start: start, End: start.Add(30 * time.Second), Records: 4, Racers: 2, MeanSpeed: 10.5, BestSpeed: 14, MeanPower: 300, BestPower: 300, Distance: 20},
+		"monza 2026-01-01T00:00:00Z": {Race: "monza", Start: start, End: start.Add(30 * time.Second), Records: 6, Racers: 2, MeanSpeed: 10, BestSpeed: 14, MeanPower: 300, BestPower: 300, Distance: 38},
 		"spa 2026-01-01T00:00:00Z":   {Race: "spa", Start: start, End: start.Add(30 * time.Second), Records: 1, Racers: 1, MeanSpeed: 8, BestSpeed: 8, MeanPower: 300, BestPower: 300},
 	} {
 		got, err := handler.Read(db.items[key])

@@ -16,7 +16,6 @@ import (
 
 	"github.com/millrace/millrace/lambdas/kit/batch"
 	"github.com/millrace/millrace/lambdas/kit/boot"
-	"github.com/millrace/millrace/lambdas/kit/decode"
 	"github.com/millrace/millrace/lambdas/race"
 )
 
@@ -44,14 +43,14 @@ func New(getenv func(string) string, db UpdateItemAPI, rejects batch.Rejects) (*
 	h := &Handler{table: env["STANDINGS_TABLE"], db: db}
 	// A racer that fails doesn't keep the others from being up to date: writing a state
 	// again does no harm.
-	h.Handler = batch.Keys(batch.Kinesis, nil, h.racers, batch.Options{Concurrency: boot.Concurrency, KeepGoing: true, Rejects: rejects})
+	h.Handler = batch.Keys(batch.UserRecords, nil, h.racers, batch.Options{Concurrency: boot.Concurrency, KeepGoing: true, Rejects: rejects})
 	return h, nil
 }
 
 // racers writes the newest record of every racer among records of one partition
 // key, unless the table holds a newer one. There is one racer to a key, but nothing
 // depends on it.
-func (h *Handler) racers(ctx context.Context, records []decode.Record) error {
+func (h *Handler) racers(ctx context.Context, records []batch.UserRecord) error {
 	var problems []error
 	var record race.Record
 	var found fold

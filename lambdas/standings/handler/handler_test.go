@@ -30,6 +30,7 @@ import (
 
 	"github.com/millrace/millrace/lambdas/kit/batch"
 	"github.com/millrace/millrace/lambdas/kit/boot"
+	"github.com/millrace/millrace/lambdas/kit/kpl"
 	"github.com/millrace/millrace/lambdas/kit/reject"
 	"github.com/millrace/millrace/lambdas/race"
 )
@@ -226,6 +227,31 @@ func TestReplaysChangeNothing(t *testing.T) {
 	}
 	if f.table.writes != 3 {
 		t.Errorf("%d writes for 3 racers: a replay wrote", f.table.writes)
+	}
+}
+
+func TestRecordsThatAProducerAggregatedAreTakenApart(t *testing.T) {
+	want, got := newFixture(t), newFixture(t)
+	good := event(t, "good")
+	if _, err := want.handle(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	a, err := kpl.NewAggregator(kpl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range good.Records {
+		if _, err := a.Add(r.Kinesis.PartitionKey, "", r.Kinesis.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good.Records = good.Records[:1]
+	good.Records[0].Kinesis.Data = a.Flush()[0].Data
+	if response, err := got.handle(t.Context(), good); err != nil || len(response.BatchItemFailures) != 0 {
+		t.Fatalf("%+v, %v", response, err)
+	}
+	if diff := cmp.Diff(want.table.records(t), got.table.records(t)); diff != "" || len(got.bucket.objects) != 0 {
+		t.Errorf("%d rejected (-one by one +aggregated)\n%s", len(got.bucket.objects), diff)
 	}
 }
 

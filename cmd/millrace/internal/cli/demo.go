@@ -24,12 +24,11 @@ What was applied and archived is counted from the table and from the objects in
 the bucket and compared with the simulated race, record by record. The report
 goes to build/demo.json, too. The exit code is 1 if anything was lost.
 
-
 With -c race:redshift=serverless the stack also delivers to Redshift, which a
 PostgreSQL stands in for, and its rows are counted as well.
 
 ` + profileHelp,
-		Example: "  millrace demo\n  millrace demo --records 500 --seed 7 --keep\n  millrace demo -c race:redshift=serverless",
+		Example: "  millrace demo\n  millrace demo --records 500 --seed 7 --keep\n  millrace demo --aggregate\n  millrace demo -c race:redshift=serverless",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var problems []error
@@ -55,6 +54,7 @@ PostgreSQL stands in for, and its rows are counted as well.
 	flags.IntVar(&o.Racers, "racers", 1000, "racers in all races together")
 	flags.IntVar(&o.Races, "races", 5, "races, at most one per racer")
 	flags.Uint64Var(&o.Seed, "seed", 1, "the course of the races")
+	flags.BoolVar(&o.Aggregate, "aggregate", false, "put many records into each of the stream's, as the KPL does")
 	flags.StringVar(&o.File, "out", "", "where the report goes (default: build/demo.json in the checkout)")
 	flags.BoolVar(&o.Keep, "keep", false, "leave it running after the report, until Ctrl-C")
 	contextFlag(cmd, &o.Context)

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/millrace/millrace/lambdas/kit/kpl"
 	"github.com/millrace/millrace/lambdas/kit/producer"
 	"github.com/millrace/millrace/lambdas/race"
 	"github.com/millrace/millrace/lambdas/race/simulator"
@@ -40,6 +41,9 @@ type raceFlags struct {
 	seed          uint64
 	name          string
 	stream, dir   string
+	aggregate     bool
+
+	packed *kpl.Options // once resolved, if aggregate
 
 	given map[string]bool // the flags that were set
 }
@@ -54,9 +58,7 @@ retries of what the stream didn't take. It ends with how many records the stream
 acknowledged, also when Ctrl-C ends it, and with the shards if any of them throttled.
 
 The same seed gives the same records. Each seed has its own races, named after
-it, so that the standings of two runs don't mix; see --name.
-
-The local machine takes about 20 records a second.`,
+it, so that the standings of two runs don't mix; see --name.`,
 		Example: `  millrace race                                           # 1,000 records to the local machine
   millrace race --seed 7 --racers 20 --races 2 --records 300
   millrace race --stream my-stream --racers 1000 --rate 5000 --seconds 60`,
@@ -78,6 +80,7 @@ The local machine takes about 20 records a second.`,
 	flags.IntVar(&f.records, "records", 0, "how many records to send, instead of --seconds")
 	flags.Uint64Var(&f.seed, "seed", 0, "the course of the races, for a run that can be repeated (default: by chance)")
 	flags.StringVar(&f.name, "name", "", "what the races' names begin with (default \"seed<seed>\")")
+	flags.BoolVar(&f.aggregate, "aggregate", false, "put many records into each of the stream's, as the KPL does; it needs kinesis:ListShards")
 	flags.StringVar(&f.stream, "stream", "", "the stream's name (default: $"+envStream+", or the local machine's)")
 	dirFlag(cmd, &f.dir)
 	return cmd
@@ -146,6 +149,13 @@ func (p *Program) runRace(ctx context.Context, f raceFlags) error {
 		o.Retryer = aws.NopRetryer{} // the producer retries
 	})
 	fmt.Fprintf(p.Stderr, "%d racers in %d races, from %s on, to stream %s\n", f.racers, f.races, f.raceName("race-01"), to.name)
+	if f.aggregate {
+		shards, err := producer.Shards(ctx, client, to.name)
+		if err != nil {
+			return err
+		}
+		f.packed = &kpl.Options{Shards: shards}
+	}
 	return p.send(ctx, f, sim, client, to)
 }
 
@@ -153,7 +163,7 @@ func (p *Program) runRace(ctx context.Context, f raceFlags) error {
 func (p *Program) send(ctx context.Context, f raceFlags, sim *simulator.Simulator, api producer.API, to target) error {
 	counted := &countingAPI{api: api, shards: map[string]*shardCounts{}}
 	show := newMeter(p.Stderr, f, counted)
-	options := producer.Options{Rate: f.rate, Acknowledged: func(records []producer.Record) { show.add(len(records)) }}
+	options := producer.Options{Rate: f.rate, Aggregate: f.packed, Acknowledged: func(records []producer.Record) { show.add(len(records)) }}
 	sender, err := producer.New(counted, to.name, options)
 	if err != nil {
 		return err
