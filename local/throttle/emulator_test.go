@@ -49,6 +49,13 @@ type record struct {
 	ApproximateArrivalTimestamp float64
 }
 
+// fails sets the fault. A call that the last one cut off may still be under way.
+func (e *emulator) fails(fault func(w http.ResponseWriter, operation string) bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.fault = fault
+}
+
 func (e *emulator) reshard(n int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -82,7 +89,10 @@ func (e *emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e.seen != nil {
 		e.seen(r, operation, body)
 	}
-	if e.fault != nil && e.fault(w, operation) {
+	e.mu.Lock()
+	fault := e.fault
+	e.mu.Unlock()
+	if fault != nil && fault(w, operation) {
 		return
 	}
 	type entry struct {

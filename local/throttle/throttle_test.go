@@ -188,13 +188,13 @@ func TestReshardingIsNoticed(t *testing.T) {
 
 func TestACallThatTheEmulatorRefusesTakesNothing(t *testing.T) {
 	b := newBench(t, throttle.Limits{WriteRecords: 2})
-	b.fault = func(w http.ResponseWriter, operation string) bool {
+	b.fails(func(w http.ResponseWriter, operation string) bool {
 		if operation == "PutRecords" {
 			fail(w, "AccessDeniedException", "not you")
 			return true
 		}
 		return false
-	}
+	})
 	var refused smithy.APIError
 	in := &kinesis.PutRecordsInput{StreamName: aws.String("s"), Records: []types.PutRecordsRequestEntry{
 		{PartitionKey: aws.String("k"), ExplicitHashKey: aws.String(first), Data: []byte("d")},
@@ -206,7 +206,7 @@ func TestACallThatTheEmulatorRefusesTakesNothing(t *testing.T) {
 			t.Fatalf("%v, want the emulator's own error", err)
 		}
 	}
-	b.fault = nil
+	b.fails(nil)
 	if got := codes(b.put(t, first, first, first)); got != "00-" {
 		t.Errorf("afterwards the shard takes %s, want two", got)
 	}
@@ -214,18 +214,18 @@ func TestACallThatTheEmulatorRefusesTakesNothing(t *testing.T) {
 
 func TestACallWithoutAnAnswerKeepsWhatItTook(t *testing.T) {
 	b := newBench(t, throttle.Limits{WriteRecords: 1})
-	b.fault = func(_ http.ResponseWriter, operation string) bool {
+	b.fails(func(_ http.ResponseWriter, operation string) bool {
 		if operation == "PutRecord" {
 			panic(http.ErrAbortHandler)
 		}
 		return false
-	}
+	})
 	in := &kinesis.PutRecordInput{StreamName: aws.String("s"), PartitionKey: aws.String("k"), Data: []byte("d")}
 	var failed smithy.APIError
 	if _, err := b.client.PutRecord(t.Context(), in); !errors.As(err, &failed) || failed.ErrorCode() != "InternalFailure" {
 		t.Fatalf("%v, want a failure that is tried again", err)
 	}
-	b.fault = nil
+	b.fails(nil)
 	var throttled *types.ProvisionedThroughputExceededException
 	if _, err := b.client.PutRecord(t.Context(), in); !errors.As(err, &throttled) {
 		t.Errorf("%v, but the record may be in the shard", err)
@@ -234,7 +234,7 @@ func TestACallWithoutAnAnswerKeepsWhatItTook(t *testing.T) {
 
 func TestARecordThatTheEmulatorFailsIsFailedAndTakesNothing(t *testing.T) {
 	b := newBench(t, throttle.Limits{WriteRecords: 2})
-	b.fault = func(w http.ResponseWriter, operation string) bool {
+	b.fails(func(w http.ResponseWriter, operation string) bool {
 		if operation != "PutRecords" {
 			return false
 		}
@@ -243,12 +243,12 @@ func TestARecordThatTheEmulatorFailsIsFailedAndTakesNothing(t *testing.T) {
 			map[string]string{"ShardId": "shardId-000000000000", "SequenceNumber": "1"},
 		}})
 		return true
-	}
+	})
 	out := b.put(t, first, first, first)
 	if got := codes(out); got != "(InternalFailure)0-" || *out.FailedRecordCount != 2 {
 		t.Errorf("results %s with %d failed, want one by the emulator and one throttled", got, *out.FailedRecordCount)
 	}
-	b.fault = nil
+	b.fails(nil)
 	if got := codes(b.put(t, first, first)); got != "0-" {
 		t.Errorf("then %s: the failed record's share wasn't given back", got)
 	}
