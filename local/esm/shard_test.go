@@ -273,7 +273,12 @@ func TestAnswersAreReadAsLambdaReadsThem(t *testing.T) {
 		`{"batchItemFailures":[{"itemIdentifier":"unknown"}]}`:                                                              "from 0",
 		`{"batchItemFailures":[{"ItemID":"` + all[1].Sequence + `"}]}`:                                                      "from 0",
 		`{"batchItemFailures":[{"itemIdentifier":"unknown"},{"itemIdentifier":"` + all[1].Sequence + `"}]}`:                 "from 0",
+		`{"batchItemFailures":[{"ItemIdentifier":"` + all[1].Sequence + `"}]}`:                                              "from 0",
+		`{"batchItemFailures":[null]}`:                                                                                      "from 0",
+		`{"batchItemFailures":[],"batchItemfailures":"all"}`:                                                                "ok",
 		`{"batchItemFailures":"all"}`:                                                                                       "from 0",
+		`[]`:                                                                                                                "ok",
+		`["done"]`:                                                                                                          "from 0",
 		`"done"`:                                                                                                            "from 0",
 	} {
 		s := NewShard(settings(func(s *Settings) { s.Partial = true }), "shardId-0")
@@ -284,6 +289,15 @@ func TestAnswersAreReadAsLambdaReadsThem(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: %s, want %s", answer, got, want)
+		}
+	}
+}
+
+func TestWithoutPartialAnswersNothingIsReadIntoAnAnswer(t *testing.T) {
+	s := NewShard(settings(), "shardId-0")
+	for _, answer := range []string{`{"batchItemFailures":[{"itemIdentifier":"unknown"}]}`, `{"batchItemFailures":"all"}`, `[]`, `["done"]`, `"done"`, `no JSON`} {
+		if _, good, _ := s.judge(&Task{Batch: Batch{Records: records("a")}}, Outcome{Payload: []byte(answer)}); !good {
+			t.Errorf("%s fails the batch", answer)
 		}
 	}
 }
