@@ -56,6 +56,9 @@ func Settings(d *lambda.GetEventSourceMappingOutput) (*esm.Settings, error) {
 	}
 	if d.DestinationConfig != nil && d.DestinationConfig.OnFailure != nil {
 		s.OnFailure = aws.ToString(d.DestinationConfig.OnFailure.Destination)
+		if _, _, err := destination(s.OnFailure); s.OnFailure != "" && err != nil {
+			return nil, fmt.Errorf("event source mapping %s: OnFailure: %w", s.UUID, err)
+		}
 	}
 	if e := d.FilterCriteriaError; e != nil {
 		// Its key can't be used: without its filters the mapping would pass everything.
@@ -160,30 +163,37 @@ var _ esm.Destination = (*Destinations)(nil)
 // queue or a topic the document alone, as from Lambda.
 func (d *Destinations) Send(ctx context.Context, task *esm.Task) error {
 	arn := task.Settings.OnFailure
-	parts := strings.SplitN(arn, ":", 6)
-	if len(parts) < 6 {
-		return fmt.Errorf("%q is no ARN of a destination", arn)
+	service, name, err := destination(arn)
+	if err != nil {
+		return err
 	}
 	document, err := json.Marshal(task.Failure)
 	if err != nil {
 		return err
 	}
-	switch parts[2] {
+	switch service {
 	case "s3":
 		key, body := task.Failure.Object(task.Settings.UUID, task.Shard, uuid(), task.Payload())
-		_, err = d.S3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(parts[5]), Key: aws.String(key), Body: bytes.NewReader(body)})
+		_, err = d.S3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(name), Key: aws.String(key), Body: bytes.NewReader(body)})
 	case "sqs":
 		var url *sqs.GetQueueUrlOutput
-		url, err = d.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(parts[5]), QueueOwnerAWSAccountId: aws.String(parts[4])})
+		url, err = d.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(name), QueueOwnerAWSAccountId: aws.String(strings.Split(arn, ":")[4])})
 		if err == nil {
 			_, err = d.SQS.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: url.QueueUrl, MessageBody: aws.String(string(document))})
 		}
 	case "sns":
 		_, err = d.SNS.Publish(ctx, &sns.PublishInput{TopicArn: aws.String(arn), Message: aws.String(string(document))})
-	default:
-		return errors.New(arn + " is no bucket, queue or topic")
 	}
 	return err
+}
+
+// destination is the service and the name of a failure destination.
+func destination(arn string) (service, name string, err error) {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 || parts[5] == "" || parts[2] != "s3" && parts[2] != "sqs" && parts[2] != "sns" {
+		return "", "", fmt.Errorf("%q is not the ARN of a bucket, queue or topic, which are what failures are sent to here", arn)
+	}
+	return parts[2], parts[5], nil
 }
 
 // uuid is a random one.

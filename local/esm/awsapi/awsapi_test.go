@@ -79,6 +79,9 @@ func TestWhatIsNotReadHereIsRefusedByName(t *testing.T) {
 		"no StartingPositionTimestamp": func(d *lambda.GetEventSourceMappingOutput) {
 			d.StartingPosition = lambdatypes.EventSourcePositionAtTimestamp
 		},
+		`"kafka://failures" is not the ARN of a bucket, queue or topic`: func(d *lambda.GetEventSourceMappingOutput) {
+			d.DestinationConfig = &lambdatypes.DestinationConfig{OnFailure: &lambdatypes.OnFailure{Destination: aws.String("kafka://failures")}}
+		},
 		"BatchSize is 20000": func(d *lambda.GetEventSourceMappingOutput) { d.BatchSize = aws.Int32(20_000) },
 		"data.kind": func(d *lambda.GetEventSourceMappingOutput) {
 			d.FilterCriteria = &lambdatypes.FilterCriteria{Filters: []lambdatypes.Filter{{Pattern: aws.String(`{"data": {"kind": "sale"}}`)}}}
