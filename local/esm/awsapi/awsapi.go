@@ -77,15 +77,6 @@ func Settings(d *lambda.GetEventSourceMappingOutput) (*esm.Settings, error) {
 	return s, s.Validate()
 }
 
-// Role is the role that the function of that ARN runs with, for [esm.Settings].
-func Role(ctx context.Context, client *lambda.Client, function string) (string, error) {
-	out, err := client.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(function)})
-	if err != nil {
-		return "", err
-	}
-	return aws.ToString(out.Role), nil
-}
-
 // filter matches records as Lambda's filter criteria do.
 type filter struct {
 	*pattern.Filters
