@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +94,40 @@ func NewFilter(kind esm.Kind, patterns []string) (esm.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
+	var problems []error
+	for i, text := range patterns {
+		for _, name := range names([]byte(text)) {
+			if kind == esm.Kinesis && name != string(of) && !slices.Contains(metadata, name) {
+				problems = append(problems, fmt.Errorf("filter %d: %s: filters are on data here, or on %s", i+1, name, strings.Join(metadata, ", ")))
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
 	return filter{compiled, kind}, nil
+}
+
+// metadata are what a filter can ask of a Kinesis record beside its data: a name that
+// a record doesn't have would drop everything.
+var metadata = []string{"partitionKey", "sequenceNumber", "kinesisSchemaVersion", "approximateArrivalTimestamp"}
+
+// names are the fields of a record that a pattern asks for.
+func names(pattern []byte) (all []string) {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(pattern, &fields) // it is compiled already
+	for name, value := range fields {
+		var alternatives []json.RawMessage
+		if name != "$or" || json.Unmarshal(value, &alternatives) != nil {
+			name, _, _ = strings.Cut(name, ".") // as nested objects
+			all = append(all, name)
+		}
+		for _, alternative := range alternatives {
+			all = append(all, names(alternative)...)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // Match implements [esm.Filter].
@@ -101,14 +135,14 @@ func (f filter) Match(r *esm.Record) bool {
 	if f.kind == esm.DynamoDB {
 		return f.MatchJSON(r.Data)
 	}
-	var metadata map[string]any
+	var about map[string]any
 	if f.UsesMetadata() {
-		metadata = map[string]any{
+		about = map[string]any{
 			"partitionKey": r.Key, "sequenceNumber": r.Sequence, "kinesisSchemaVersion": "1.0",
 			"approximateArrivalTimestamp": float64(r.Arrival.UnixMilli()) / 1000,
 		}
 	}
-	return f.MatchKinesis(r.Data, metadata)
+	return f.MatchKinesis(r.Data, about)
 }
 
 func or(value *int32, def int32) int32 {
