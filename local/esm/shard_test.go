@@ -715,3 +715,29 @@ func BenchmarkShard(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "records/s")
 }
+
+func TestAllThatIsWrongInSettingsIsNamed(t *testing.T) {
+	s := &Settings{UUID: "m", Kind: DynamoDB, BatchSize: 10_001, Window: 301 * time.Second, Parallelization: 11, Tumbling: 901 * time.Second, MaximumRetryAttempts: -2, MaximumRecordAge: 59 * time.Second, Start: Position{Type: "AT_TIMESTAMP"}}
+	err := s.Validate()
+	if err == nil {
+		t.Fatal("it is valid")
+	}
+	for _, want := range []string{
+		"event source mapping m: ", "BatchSize is 10001", "MaximumBatchingWindowInSeconds is 5m1s", "ParallelizationFactor is 11, but the range",
+		"TumblingWindowInSeconds is 15m1s", "MaximumRetryAttempts is -2", "MaximumRecordAgeInSeconds is 59s", "a tumbling window has one state per shard", "which DynamoDB streams don't have",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %q", err, want)
+		}
+	}
+	valid := settings()
+	for start, want := range map[string]string{"AT_TIMESTAMP": "no StartingPositionTimestamp", "YESTERDAY": `StartingPosition is "YESTERDAY"`} {
+		valid.Start.Type = start
+		if err := valid.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", start, err)
+		}
+	}
+	if _, err := New(settings(), Options{}); err == nil || !strings.Contains(err.Error(), "nothing sends to its failure destination arn:aws:s3:::failures") {
+		t.Errorf("a destination that nothing sends to: %v", err)
+	}
+}
