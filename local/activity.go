@@ -27,6 +27,9 @@ type Consumer struct {
 	Function string  `json:"function"`
 	Source   string  `json:"source"` // ARN of the stream
 	Shards   []Shard `json:"shards"`
+	// LastError went wrong outside of the function, and was or is tried again: a read,
+	// an invocation that couldn't be made, a report to the failure destination.
+	LastError string `json:"lastError,omitempty"`
 }
 
 // Shard is a consumer's position in a shard and what it did there.
@@ -59,12 +62,13 @@ type Delivery struct {
 	Buffered  int64   `json:"buffered"`
 	Bytes     int64   `json:"bytes"` // of the buffered ones
 	Delivered int64   `json:"delivered"`
-	Dropped   int64   `json:"dropped"` // by the transform's own answer
-	Failed    int64   `json:"failed"`  // under the error prefix
-	Objects   int64   `json:"objects"` // written to S3
-	Errors    int64   `json:"errors"`  // attempts that failed
-	LastError string  `json:"lastError,omitempty"`
-	Lag       float64 `json:"lagSeconds"` // age of the oldest buffer
+	Dropped   int64   `json:"dropped"`             // by the transform's own answer
+	Failed    int64   `json:"failed"`              // under the error prefix
+	Objects   int64   `json:"objects"`             // written to S3
+	Errors    int64   `json:"errors"`              // attempts that failed
+	LastError string  `json:"lastError,omitempty"` // of an attempt
+	ReadError string  `json:"readError,omitempty"` // the last one of reading the stream
+	Lag       float64 `json:"lagSeconds"`          // age of the oldest buffer
 }
 
 // publishPause is how often a machine writes its activity down.
@@ -72,17 +76,21 @@ const publishPause = time.Second
 
 // publish writes the activity to a file again and again.
 func (p *pipeline) publish(ctx context.Context, file string) {
-	failed := make([]int64, len(p.deliveries))
+	failed, read := make([]int64, len(p.deliveries)), make([]string, len(p.deliveries))
 	for {
 		activity := p.activity(time.Now())
 		for i, d := range activity.Deliveries {
 			if d.Errors > failed[i] {
 				failed[i] = d.Errors
-				p.note(d.Name, fmt.Errorf("%d failed attempts, the last one: %s", d.Errors, d.LastError))
+				p.note(d.Name, fmt.Sprintf("%d failed attempts, the last one: %s", d.Errors, d.LastError))
+			}
+			if d.ReadError != read[i] {
+				read[i] = d.ReadError
+				p.note(d.Name, d.ReadError)
 			}
 		}
 		if err := replaceJSON(file, activity); err != nil {
-			p.note("status", err)
+			p.note("status", err.Error())
 		}
 		select {
 		case <-ctx.Done():
@@ -98,6 +106,9 @@ func (p *pipeline) activity(now time.Time) Activity {
 		one := Consumer{Function: c.function, Source: c.Settings().SourceARN}
 		for _, s := range c.Status() {
 			one.Shards = append(one.Shards, shardOf(s))
+		}
+		if problem := c.problem.Load(); problem != nil {
+			one.LastError = *problem
 		}
 		a.Consumers = append(a.Consumers, one)
 	}
@@ -121,8 +132,8 @@ func deliveryOf(name string, s firehose.Stats, err error, now time.Time) Deliver
 		Name: name, Accepted: s.Accepted, Buffered: s.Buffered, Bytes: s.BufferedBytes, Delivered: s.Delivered,
 		Dropped: s.Dropped, Failed: s.Failed, Objects: s.Objects, Errors: s.Errors, LastError: s.LastError,
 	}
-	if d.LastError == "" && err != nil {
-		d.LastError = err.Error()
+	if err != nil {
+		d.ReadError = err.Error()
 	}
 	if !s.Oldest.IsZero() {
 		d.Lag = now.Sub(s.Oldest).Seconds()

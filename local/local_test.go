@@ -353,6 +353,35 @@ func TestAStateLeftByAKilledProcessIsStale(t *testing.T) {
 	}
 }
 
+func TestAStateThatCantBeReadIsTold(t *testing.T) {
+	dir := fakeCheckout(t)
+	m, err := local.Up(t.Context(), local.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	file := filepath.Join(dir, "build/local/state.json")
+	for name, damage := range map[string]func() error{
+		"cut off": func() error { return os.WriteFile(file, []byte(`{"pid": 12`), 0o644) },
+		"gone":    func() error { return os.Remove(file) },
+	} {
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		_, up := local.Up(t.Context(), local.Options{Dir: dir})
+		_, status := local.Status(dir)
+		_, down := local.Down(t.Context(), dir)
+		for what, err := range map[string]error{"Up": up, "Status": status, "Down": down} {
+			if err == nil || errors.Is(err, local.ErrNotRunning) || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "Ctrl-C") {
+				t.Errorf("%s: %s answered %v, want the file and what to do", name, what, err)
+			}
+		}
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAMachineNoticesTheEndOfItsEmulator(t *testing.T) {
 	dir := fakeCheckout(t)
 	m, err := local.Up(t.Context(), local.Options{Dir: dir})

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -54,6 +56,7 @@ type pipeline struct {
 type consumer struct {
 	function string // name of the function
 	*esm.Mapping
+	problem *atomic.Pointer[string] // the last one
 }
 
 // delivery is a delivery stream.
@@ -166,6 +169,7 @@ func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *l
 		source = awsapi.Kinesis(kinesis.NewFromConfig(role), settings.SourceARN)
 	}
 	name := aws.ToString(function.FunctionName)
+	var problem atomic.Pointer[string]
 	mapping, err := esm.New(settings, esm.Options{
 		Source:   source,
 		Function: esm.Over(awsapi.Invoker(client, settings.FunctionARN)),
@@ -174,12 +178,16 @@ func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *l
 			SQS: sqs.NewFromConfig(role), SNS: sns.NewFromConfig(role),
 		},
 		Poll: p.pause, Discover: discoverPause,
-		Problem: func(shard string, err error) { p.note(name+" "+shard, err) },
+		Problem: func(shard string, err error) {
+			text := strings.TrimPrefix(shard+": ", ": ") + err.Error()
+			problem.Store(&text)
+			p.note(name, text)
+		},
 	})
 	if err != nil {
 		return err
 	}
-	p.consumers = append(p.consumers, consumer{name, mapping})
+	p.consumers = append(p.consumers, consumer{name, mapping, &problem})
 	return nil
 }
 
@@ -276,10 +284,10 @@ func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *
 }
 
 // note writes what went wrong to the log.
-func (p *pipeline) note(where string, err error) {
+func (p *pipeline) note(where, what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.log, "%s %s: %v\n", time.Now().Format(time.RFC3339), where, err)
+	fmt.Fprintf(p.log, "%s %s: %s\n", time.Now().Format(time.RFC3339), where, what)
 }
 
 func (p *pipeline) close() {

@@ -105,8 +105,11 @@ func acquire(p paths) (*lock, error) {
 	}
 	l := &lock{file: file, state: p.state}
 	if errors.Is(err, errLocked) {
-		state, _ := stateFile(p)
-		return nil, errors.Join(&RunningError{State: state}, file.Close())
+		state, err := stateFile(p)
+		if err == nil {
+			err = &RunningError{State: state}
+		}
+		return nil, errors.Join(err, file.Close())
 	} else if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", p.lock, err), file.Close())
 	}
@@ -118,7 +121,7 @@ func (l *lock) write(s State) error { return replaceJSON(l.state, s) }
 // release removes the state and lets go of the lock. The lock's file stays: a
 // new one could be locked beside this one.
 func (l *lock) release() error {
-	err := os.Remove(l.state)
+	err := os.RemoveAll(l.state)
 	return errors.Join(err, l.file.Close())
 }
 
@@ -141,13 +144,13 @@ func readState(p paths) (State, error) {
 }
 
 func stateFile(p paths) (State, error) {
-	data, err := os.ReadFile(p.state)
-	if err != nil {
-		return State{}, fmt.Errorf("the state of the running machine: %w", err)
-	}
 	var s State
-	if err := json.Unmarshal(data, &s); err != nil {
-		return State{}, fmt.Errorf("the state of the running machine in %s: %w", p.state, err)
+	data, err := os.ReadFile(p.state)
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("a local machine is running, but its state in %s can't be read: %w\nstop it with Ctrl-C where it runs", p.state, err)
 	}
 	return s, nil
 }

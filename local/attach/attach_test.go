@@ -301,6 +301,10 @@ func TestCodeThatDoesNotCompile(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "main.go:4:15: undefined: undefined") {
 		t.Errorf("got %v", err)
 	}
+	_, err = o.attach(t, t.Context(), newAccount(t), stream(), Options{Package: "./guard"})
+	if err == nil || !strings.Contains(err.Error(), "./guard is no program") {
+		t.Errorf("got %v", err)
+	}
 	_, err = o.attach(t, t.Context(), newAccount(t), stream(), Options{Package: "./testdata/none"})
 	if err == nil || !strings.Contains(err.Error(), "testdata/none") {
 		t.Errorf("got %v", err)

@@ -41,12 +41,19 @@ func build(ctx context.Context, in, pkg, dir string) error {
 		return err
 	}
 	defer output.Close()
-	cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", filepath.Join(dir, "bootstrap"), pkg)
+	program := filepath.Join(dir, "bootstrap")
+	cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", program, pkg)
 	cmd.Dir = in
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as on Lambda
 	cmd.Stdout, cmd.Stderr = output, output
 	err = proc.Run(ctx, cmd, stopGrace)
-	if err == nil || ctx.Err() != nil {
+	if err == nil {
+		if info, err := os.Stat(program); err != nil || info.Mode()&0o111 == 0 { // go build compiles any package
+			return fmt.Errorf("%s is no program: name the directory of the function's main package", pkg)
+		}
+		return nil
+	}
+	if ctx.Err() != nil {
 		return err
 	}
 	if errors.Is(err, exec.ErrNotFound) {

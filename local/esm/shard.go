@@ -498,32 +498,31 @@ func (s *Shard) judge(task *Task, o Outcome) (state json.RawMessage, ok bool, fr
 	if o.FunctionError != "" {
 		return nil, false, 0
 	}
-	answer := bytes.TrimSpace(o.Payload)
-	var failures *[]struct {
-		ID json.RawMessage `json:"itemIdentifier"`
+	var fields map[string]json.RawMessage
+	var list []json.RawMessage
+	if answer := bytes.TrimSpace(o.Payload); len(answer) > 0 && json.Unmarshal(answer, &fields) != nil {
+		// No object: a function that answers something else means nothing by it, unless
+		// partial answers or a state are expected of it. An empty list is no failure.
+		empty := json.Unmarshal(answer, &list) == nil && len(list) == 0
+		return nil, (empty || !s.settings.Partial) && (task.Window == nil || task.Window.Final), 0
 	}
-	if len(answer) > 0 && string(answer) != "null" {
-		fields := map[string]json.RawMessage{}
-		if err := json.Unmarshal(answer, &fields); err != nil {
-			// No object: a function that answers something else means nothing by it,
-			// unless partial answers or a state are expected of it.
-			return nil, !s.settings.Partial && (task.Window == nil || task.Window.Final), 0
-		}
-		state = fields["state"]
-		if raw, given := fields["batchItemFailures"]; given && json.Unmarshal(raw, &failures) != nil {
-			return nil, false, 0
-		}
-	}
+	state = fields["state"]
 	if w := task.Window; w != nil && !w.Final && (len(state) == 0 || string(state) == "null") {
 		return nil, false, 0 // a response without the window's state
 	}
-	if !s.settings.Partial || failures == nil || len(*failures) == 0 {
+	raw, given := fields["batchItemFailures"]
+	if !s.settings.Partial || !given {
 		return state, true, 0
 	}
+	// Maps keep the fields' case, which counts.
+	var failures []map[string]json.RawMessage
+	if json.Unmarshal(raw, &failures) != nil {
+		return nil, false, 0
+	}
 	from = len(task.Records)
-	for _, f := range *failures {
+	for _, f := range failures {
 		var id string
-		if json.Unmarshal(f.ID, &id) != nil {
+		if json.Unmarshal(f["itemIdentifier"], &id) != nil {
 			return nil, false, 0
 		}
 		i := indexOf(task.Records, id)
@@ -532,7 +531,7 @@ func (s *Shard) judge(task *Task, o Outcome) (state json.RawMessage, ok bool, fr
 		}
 		from = min(from, i)
 	}
-	return state, false, from
+	return state, len(failures) == 0, from
 }
 
 func indexOf(records []Record, sequence string) int {

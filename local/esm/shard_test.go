@@ -273,7 +273,12 @@ func TestAnswersAreReadAsLambdaReadsThem(t *testing.T) {
 		`{"batchItemFailures":[{"itemIdentifier":"unknown"}]}`:                                                              "from 0",
 		`{"batchItemFailures":[{"ItemID":"` + all[1].Sequence + `"}]}`:                                                      "from 0",
 		`{"batchItemFailures":[{"itemIdentifier":"unknown"},{"itemIdentifier":"` + all[1].Sequence + `"}]}`:                 "from 0",
+		`{"batchItemFailures":[{"ItemIdentifier":"` + all[1].Sequence + `"}]}`:                                              "from 0",
+		`{"batchItemFailures":[null]}`:                                                                                      "from 0",
+		`{"batchItemFailures":[],"batchItemfailures":"all"}`:                                                                "ok",
 		`{"batchItemFailures":"all"}`:                                                                                       "from 0",
+		`[]`:                                                                                                                "ok",
+		`["done"]`:                                                                                                          "from 0",
 		`"done"`:                                                                                                            "from 0",
 	} {
 		s := NewShard(settings(func(s *Settings) { s.Partial = true }), "shardId-0")
@@ -284,6 +289,15 @@ func TestAnswersAreReadAsLambdaReadsThem(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: %s, want %s", answer, got, want)
+		}
+	}
+}
+
+func TestWithoutPartialAnswersNothingIsReadIntoAnAnswer(t *testing.T) {
+	s := NewShard(settings(), "shardId-0")
+	for _, answer := range []string{`{"batchItemFailures":[{"itemIdentifier":"unknown"}]}`, `{"batchItemFailures":"all"}`, `[]`, `["done"]`, `"done"`, `no JSON`} {
+		if _, good, _ := s.judge(&Task{Batch: Batch{Records: records("a")}}, Outcome{Payload: []byte(answer)}); !good {
+			t.Errorf("%s fails the batch", answer)
 		}
 	}
 }
@@ -700,4 +714,30 @@ func BenchmarkShard(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "records/s")
+}
+
+func TestAllThatIsWrongInSettingsIsNamed(t *testing.T) {
+	s := &Settings{UUID: "m", Kind: DynamoDB, BatchSize: 10_001, Window: 301 * time.Second, Parallelization: 11, Tumbling: 901 * time.Second, MaximumRetryAttempts: -2, MaximumRecordAge: 59 * time.Second, Start: Position{Type: "AT_TIMESTAMP"}}
+	err := s.Validate()
+	if err == nil {
+		t.Fatal("it is valid")
+	}
+	for _, want := range []string{
+		"event source mapping m: ", "BatchSize is 10001", "MaximumBatchingWindowInSeconds is 5m1s", "ParallelizationFactor is 11, but the range",
+		"TumblingWindowInSeconds is 15m1s", "MaximumRetryAttempts is -2", "MaximumRecordAgeInSeconds is 59s", "a tumbling window has one state per shard", "which DynamoDB streams don't have",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %q", err, want)
+		}
+	}
+	valid := settings()
+	for start, want := range map[string]string{"AT_TIMESTAMP": "no StartingPositionTimestamp", "YESTERDAY": `StartingPosition is "YESTERDAY"`} {
+		valid.Start.Type = start
+		if err := valid.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", start, err)
+		}
+	}
+	if _, err := New(settings(), Options{}); err == nil || !strings.Contains(err.Error(), "nothing sends to its failure destination arn:aws:s3:::failures") {
+		t.Errorf("a destination that nothing sends to: %v", err)
+	}
 }

@@ -106,8 +106,8 @@ type Options struct {
 	// MaxInterval cuts the buffers' intervals and the waits between attempts, so that
 	// nobody waits five minutes at their desk; 0, the default, leaves them as they are.
 	MaxInterval time.Duration
-	// ActivePartitions is how many partitions may be buffered at once, 500 by
-	// default, as AWS's quota is.
+	// ActivePartitions is how many partitions may have undelivered records at once,
+	// 500 by default, as AWS's quota is.
 	ActivePartitions int
 }
 
@@ -195,7 +195,8 @@ type Stream struct {
 	held       int // about the memory of unsettled records
 	transforms buffer
 	partitions map[string]*buffer
-	order      []string // of the partitions, as they came
+	order      []string       // of the partitions, as they came
+	active     map[string]int // the buffers and objects of a partition that aren't delivered
 	failures   map[string]*buffer
 	types      []string // of the failures, as they came
 	backups    buffer
@@ -364,15 +365,18 @@ func (s *Stream) route(r *record, data []byte, now time.Time) {
 	}
 	b := s.partitions[key]
 	if b == nil {
-		if s.partitioned && len(s.order) >= s.activePartitions {
+		if s.partitioned && s.active[key] == 0 && len(s.active) >= s.activePartitions {
 			s.fail(r, failure{
 				kind: "active-partition-limit-exceeded", code: "DynamicPartitioning.ActivePartitionLimitExceeded",
 				message: fmt.Sprintf("The limit of %d active partitions is reached.", s.activePartitions), attempts: 1, ended: now,
 			}, now)
 			return
 		}
-		b = &buffer{keys: p}
+		b = &buffer{partition: key, keys: p}
 		s.partitions[key] = b
+		if s.partitioned {
+			s.active[key]++
+		}
 		s.order = append(s.order, key)
 	}
 	s.put(b, entry{rec: r, data: data}, now)
@@ -718,6 +722,7 @@ func New(d *Description, o Options) (*Stream, error) {
 		maxInterval: o.MaxInterval,
 		wake:        make(chan struct{}, 1),
 		partitions:  map[string]*buffer{},
+		active:      map[string]int{},
 		failures:    map[string]*buffer{},
 	}, nil
 }

@@ -1,6 +1,7 @@
 package firehose
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -126,5 +127,22 @@ func TestActivePartitionsAreLimited(t *testing.T) {
 	b.after(time.Minute)
 	if st := b.Stats(); st.Delivered != 4 {
 		t.Errorf("a delivered partition is still active: %+v", st)
+	}
+}
+
+func TestAPartitionIsActiveUntilItIsDelivered(t *testing.T) {
+	b := start(t, byQuery("!{partitionKeyFromQuery:c}/!{timestamp:HH}/", "{c:.c}"), Options{ActivePartitions: 2})
+	b.s3.errs = []error{errors.New("503"), errors.New("503")}
+	b.add(`{"c":"a"}`, `{"c":"b"}`)
+	b.after(time.Minute) // both are on their way
+	b.add(`{"c":"a"}`, `{"c":"c"}`)
+	b.after(10 * time.Minute)
+	if st := b.Stats(); st.Delivered != 3 || st.Failed != 1 {
+		t.Errorf("with a third partition while two weren't delivered: %+v", st)
+	}
+	b.add(`{"c":"c"}`)
+	b.after(time.Minute)
+	if st := b.Stats(); st.Delivered != 4 || st.Failed != 1 || st.Buffered != 0 {
+		t.Errorf("stats %+v", st)
 	}
 }

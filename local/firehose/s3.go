@@ -38,12 +38,13 @@ type entry struct {
 
 // buffer is what goes away together.
 type buffer struct {
-	entries []entry
-	bytes   int
-	weight  int       // of the request that they make, for the transform
-	opened  time.Time // when the first came
-	oldest  time.Time // the earliest arrival
-	keys    partitionKeys
+	entries   []entry
+	bytes     int
+	weight    int       // of the request that they make, for the transform
+	opened    time.Time // when the first came
+	oldest    time.Time // the earliest arrival
+	partition string
+	keys      partitionKeys
 }
 
 // What an object holds.
@@ -190,6 +191,10 @@ func (o *object) settle(s *Stream, now time.Time) (time.Duration, bool) {
 	counter := &s.stats.Delivered
 	if o.purpose == failed {
 		counter = &s.stats.Failed
+	} else if key := o.buffer.partition; s.active[key] > 1 {
+		s.active[key]--
+	} else {
+		delete(s.active, key)
 	}
 	for i, e := range o.buffer.entries {
 		if c := o.converted; c != nil && c.failed[i] != nil {

@@ -288,3 +288,25 @@ func TestCloseFlushesAndSaysWhatItCant(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestMaxIntervalCutsBuffersAndWaits(t *testing.T) {
+	d := described(func(x *types.ExtendedS3DestinationDescription) {
+		x.ProcessingConfiguration = processing(lambdaProcessor("BufferIntervalInSeconds", "900"))
+		x.S3BackupMode = types.S3BackupModeEnabled
+		x.S3BackupDescription = &types.S3DestinationDescription{BucketARN: aws.String("arn:aws:s3:::backup")}
+	})
+	b := start(t, d, Options{Transform: function(upper), MaxInterval: 2 * time.Second})
+	b.s3.errs = []error{nil, errors.New("503"), errors.New("503"), errors.New("503")}
+	b.add("one")
+	b.after(2 * time.Second) // the transform's and the backup's
+	if b.s3.puts != 1 || b.Stats().Invocations != 1 {
+		t.Fatalf("puts %d, stats %+v", b.s3.puts, b.Stats())
+	}
+	b.after(2 * time.Second) // the destination's
+	for _, wait := range []time.Duration{time.Second, 2 * time.Second, 2 * time.Second} {
+		b.after(wait)
+	}
+	if st := b.Stats(); st.Delivered != 1 || st.BackupPending != 0 || st.Errors != 3 {
+		t.Errorf("after %d puts the stats are %+v", b.s3.puts, st)
+	}
+}

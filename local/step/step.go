@@ -23,8 +23,7 @@ const (
 	nameWidth  = 32
 )
 
-// Log writes the progress of steps, several of which may run at once. It is a
-// writer, too: what is written to it ends up above the line that is redrawn.
+// Log writes the progress of steps, several of which may run at once.
 type Log struct {
 	mu       sync.Mutex
 	out      io.Writer
@@ -84,16 +83,6 @@ func (s *Step) Note(format string, args ...any) {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
 	s.note = fmt.Sprintf(format, args...)
-}
-
-// Write prints whole lines above the steps that run.
-func (l *Log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.erase()
-	n, err := l.out.Write(p)
-	l.draw()
-	return n, err
 }
 
 func (l *Log) begin(s *Step) {

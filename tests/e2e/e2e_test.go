@@ -200,6 +200,28 @@ func TestThePipelineUnderFaults(t *testing.T) {
 		})
 	})
 
+	t.Run("a mapping reads with its function's role, and says what it waits for", func(t *testing.T) {
+		mend := p.deny(t, p.role(t, "UpdateStandings"), "kinesis:GetRecords")
+		p.eventually(t, func() error {
+			activity, err := local.ReadActivity("..")
+			if err != nil {
+				return err
+			}
+			for _, c := range activity.Consumers {
+				if strings.Contains(c.Function, "UpdateStandings") && strings.Contains(c.LastError, "kinesis:GetRecords") {
+					return nil
+				}
+			}
+			return fmt.Errorf("while the role is broken, the consumers are at %+v", activity.Consumers)
+		})
+		p.put(t, "suzuka/r1", record("suzuka", "r1", 1, 10))
+		if err := p.holds("suzuka", map[string]int64{}); err != nil {
+			t.Errorf("while the role is broken: %v", err)
+		}
+		mend()
+		p.eventually(t, func() error { return p.holds("suzuka", map[string]int64{"r1": 1}) })
+	})
+
 	t.Run("a delivery stream works with its own role and waits while that is broken", func(t *testing.T) {
 		mend := p.deny(t, p.deliveryRole(t), "s3:PutObject")
 		p.put(t, "spa/r1", record("spa", "r1", 1, 10), record("spa", "r1", 2, 20))

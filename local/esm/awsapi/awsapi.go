@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +57,9 @@ func Settings(d *lambda.GetEventSourceMappingOutput) (*esm.Settings, error) {
 	}
 	if d.DestinationConfig != nil && d.DestinationConfig.OnFailure != nil {
 		s.OnFailure = aws.ToString(d.DestinationConfig.OnFailure.Destination)
+		if _, _, err := destination(s.OnFailure); s.OnFailure != "" && err != nil {
+			return nil, fmt.Errorf("event source mapping %s: OnFailure: %w", s.UUID, err)
+		}
 	}
 	if e := d.FilterCriteriaError; e != nil {
 		// Its key can't be used: without its filters the mapping would pass everything.
@@ -74,15 +78,6 @@ func Settings(d *lambda.GetEventSourceMappingOutput) (*esm.Settings, error) {
 	return s, s.Validate()
 }
 
-// Role is the role that the function of that ARN runs with, for [esm.Settings].
-func Role(ctx context.Context, client *lambda.Client, function string) (string, error) {
-	out, err := client.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(function)})
-	if err != nil {
-		return "", err
-	}
-	return aws.ToString(out.Role), nil
-}
-
 // filter matches records as Lambda's filter criteria do.
 type filter struct {
 	*pattern.Filters
@@ -99,7 +94,40 @@ func NewFilter(kind esm.Kind, patterns []string) (esm.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
+	var problems []error
+	for i, text := range patterns {
+		for _, name := range names([]byte(text)) {
+			if kind == esm.Kinesis && name != string(of) && !slices.Contains(metadata, name) {
+				problems = append(problems, fmt.Errorf("filter %d: %s: filters are on data here, or on %s", i+1, name, strings.Join(metadata, ", ")))
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
 	return filter{compiled, kind}, nil
+}
+
+// metadata are what a filter can ask of a Kinesis record beside its data: a name that
+// a record doesn't have would drop everything.
+var metadata = []string{"partitionKey", "sequenceNumber", "kinesisSchemaVersion", "approximateArrivalTimestamp"}
+
+// names are the fields of a record that a pattern asks for.
+func names(pattern []byte) (all []string) {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(pattern, &fields) // it is compiled already
+	for name, value := range fields {
+		var alternatives []json.RawMessage
+		if name != "$or" || json.Unmarshal(value, &alternatives) != nil {
+			name, _, _ = strings.Cut(name, ".") // as nested objects
+			all = append(all, name)
+		}
+		for _, alternative := range alternatives {
+			all = append(all, names(alternative)...)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // Match implements [esm.Filter].
@@ -107,14 +135,14 @@ func (f filter) Match(r *esm.Record) bool {
 	if f.kind == esm.DynamoDB {
 		return f.MatchJSON(r.Data)
 	}
-	var metadata map[string]any
+	var about map[string]any
 	if f.UsesMetadata() {
-		metadata = map[string]any{
+		about = map[string]any{
 			"partitionKey": r.Key, "sequenceNumber": r.Sequence, "kinesisSchemaVersion": "1.0",
 			"approximateArrivalTimestamp": float64(r.Arrival.UnixMilli()) / 1000,
 		}
 	}
-	return f.MatchKinesis(r.Data, metadata)
+	return f.MatchKinesis(r.Data, about)
 }
 
 func or(value *int32, def int32) int32 {
@@ -160,30 +188,37 @@ var _ esm.Destination = (*Destinations)(nil)
 // queue or a topic the document alone, as from Lambda.
 func (d *Destinations) Send(ctx context.Context, task *esm.Task) error {
 	arn := task.Settings.OnFailure
-	parts := strings.SplitN(arn, ":", 6)
-	if len(parts) < 6 {
-		return fmt.Errorf("%q is no ARN of a destination", arn)
+	service, name, err := destination(arn)
+	if err != nil {
+		return err
 	}
 	document, err := json.Marshal(task.Failure)
 	if err != nil {
 		return err
 	}
-	switch parts[2] {
+	switch service {
 	case "s3":
 		key, body := task.Failure.Object(task.Settings.UUID, task.Shard, uuid(), task.Payload())
-		_, err = d.S3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(parts[5]), Key: aws.String(key), Body: bytes.NewReader(body)})
+		_, err = d.S3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(name), Key: aws.String(key), Body: bytes.NewReader(body)})
 	case "sqs":
 		var url *sqs.GetQueueUrlOutput
-		url, err = d.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(parts[5]), QueueOwnerAWSAccountId: aws.String(parts[4])})
+		url, err = d.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(name), QueueOwnerAWSAccountId: aws.String(strings.Split(arn, ":")[4])})
 		if err == nil {
 			_, err = d.SQS.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: url.QueueUrl, MessageBody: aws.String(string(document))})
 		}
 	case "sns":
 		_, err = d.SNS.Publish(ctx, &sns.PublishInput{TopicArn: aws.String(arn), Message: aws.String(string(document))})
-	default:
-		return errors.New(arn + " is no bucket, queue or topic")
 	}
 	return err
+}
+
+// destination is the service and the name of a failure destination.
+func destination(arn string) (service, name string, err error) {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 || parts[5] == "" || parts[2] != "s3" && parts[2] != "sqs" && parts[2] != "sns" {
+		return "", "", fmt.Errorf("%q is not the ARN of a bucket, queue or topic, which are what failures are sent to here", arn)
+	}
+	return parts[2], parts[5], nil
 }
 
 // uuid is a random one.

@@ -79,13 +79,36 @@ func TestWhatIsNotReadHereIsRefusedByName(t *testing.T) {
 		"no StartingPositionTimestamp": func(d *lambda.GetEventSourceMappingOutput) {
 			d.StartingPosition = lambdatypes.EventSourcePositionAtTimestamp
 		},
+		`"kafka://failures" is not the ARN of a bucket, queue or topic`: func(d *lambda.GetEventSourceMappingOutput) {
+			d.DestinationConfig = &lambdatypes.DestinationConfig{OnFailure: &lambdatypes.OnFailure{Destination: aws.String("kafka://failures")}}
+		},
 		"BatchSize is 20000": func(d *lambda.GetEventSourceMappingOutput) { d.BatchSize = aws.Int32(20_000) },
+		"filter 1: eventID: filters are on data here": func(d *lambda.GetEventSourceMappingOutput) {
+			d.FilterCriteria = &lambdatypes.FilterCriteria{Filters: []lambdatypes.Filter{{Pattern: aws.String(`{"$or": [{"partitionKey": ["a"]}, {"eventID": [{"prefix": "shardId-"}]}], "data": {"kind": ["sale"]}}`)}}}
+		},
 		"data.kind": func(d *lambda.GetEventSourceMappingOutput) {
 			d.FilterCriteria = &lambdatypes.FilterCriteria{Filters: []lambdatypes.Filter{{Pattern: aws.String(`{"data": {"kind": "sale"}}`)}}}
 		},
 	} {
 		if _, err := Settings(described(change)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestFiltersAskForWhatIsThere(t *testing.T) {
+	record := esm.Record{Sequence: "7", Key: "eu-1", Data: []byte(`{"kind": "sale"}`)}
+	for pattern, want := range map[string]bool{
+		`{"data.kind": ["sale"]}`: true, `{"data": {"kind": ["return"]}}`: false,
+		`{"partitionKey": [{"prefix": "eu-"}], "sequenceNumber": ["7"]}`:      true,
+		`{"$or": [{"partitionKey": ["us-1"]}, {"data": {"kind": ["sale"]}}]}`: true,
+	} {
+		f, err := NewFilter(esm.Kinesis, []string{pattern})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.Match(&record); got != want {
+			t.Errorf("%s: %v", pattern, got)
 		}
 	}
 }

@@ -185,6 +185,7 @@ func describeActivity(out io.Writer, a local.Activity) {
 			fmt.Fprintf(w, "  %s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
 				name, shortened(s.Position), age(s.IteratorAgeSeconds), s.Waiting, s.Records, s.Batches, s.Errors, s.Failed, givenUp(s))
 		}
+		lastError(w, "the last error", c.LastError)
 		w.Flush() // each table has columns of its own
 	}
 	for _, d := range a.Deliveries {
@@ -192,9 +193,8 @@ func describeActivity(out io.Writer, a local.Activity) {
 		fmt.Fprintln(w, "  ACCEPTED\tBUFFERED\tBYTES\tAGE\tDELIVERED\tDROPPED\tFAILED\tOBJECTS\tERRORS\t")
 		fmt.Fprintf(w, "  %d\t%d\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t\n",
 			d.Accepted, d.Buffered, d.Bytes, age(d.Lag), d.Delivered, d.Dropped, d.Failed, d.Objects, d.Errors)
-		if d.LastError != "" {
-			fmt.Fprintf(w, "  the last error: %s\n", d.LastError)
-		}
+		lastError(w, "the last error", d.LastError)
+		lastError(w, "the last error of reading", d.ReadError)
 		w.Flush()
 	}
 	if len(a.Limited) > 0 {
@@ -203,6 +203,12 @@ func describeActivity(out io.Writer, a local.Activity) {
 		for _, s := range a.Limited {
 			fmt.Fprintf(w, "  %s\t%s\t%d\t%d\t%d\t%d\t%d\t\n", s.Stream, s.Shard, s.Records, s.Bytes, s.Throttled, s.Reads, s.ThrottledReads)
 		}
+	}
+}
+
+func lastError(w io.Writer, what, text string) {
+	if text != "" {
+		fmt.Fprintf(w, "  %s: %s\n", what, strings.ReplaceAll(text, "\n", " "))
 	}
 }
 

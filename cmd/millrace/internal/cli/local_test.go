@@ -52,16 +52,16 @@ func TestStatusTellsStartingFromRunning(t *testing.T) {
 func TestStatusShowsEachShardAndDeliveryStream(t *testing.T) {
 	var out bytes.Buffer
 	describeActivity(&out, local.Activity{
-		Consumers: []local.Consumer{{Function: "standings", Shards: []local.Shard{
+		Consumers: []local.Consumer{{Function: "standings", LastError: "shard-0: invoke: no", Shards: []local.Shard{
 			{Shard: "shard-0", Position: "49590338271490256608559692538361571095921575989136588898", IteratorAgeSeconds: 1.26, Waiting: 3, Records: 1000, Batches: 12, Errors: 2, Failed: 40, OnFailure: 5},
 			{Shard: "shard-1", Closed: true, Dropped: 7},
 		}}},
-		Deliveries: []local.Delivery{{Name: "archive", Accepted: 100, Buffered: 60, Bytes: 9000, Delivered: 30, Failed: 10, Errors: 1, LastError: "transform: no"}},
+		Deliveries: []local.Delivery{{Name: "archive", Accepted: 100, Buffered: 60, Bytes: 9000, Delivered: 30, Failed: 10, Errors: 1, LastError: "transform: no", ReadError: "shard-1: away"}},
 	})
 	text := strings.Join(strings.Fields(out.String()), " ")
 	for _, want := range []string{
 		"consumer standings", "shard-0 …75989136588898 1.3s 3 1000 12 2 40 5 ", "shard-1 (closed) - 0s 0 0 0 0 0 7, 7 lost",
-		"delivery stream archive", "100 60 9000 0s 30 0 10 0 1", "the last error: transform: no",
+		"delivery stream archive", "100 60 9000 0s 30 0 10 0 1", "the last error: shard-0: invoke: no delivery stream", "the last error: transform: no the last error of reading: shard-1: away",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the status is\n%swithout %q", out.String(), want)

@@ -49,8 +49,10 @@ func (p *Program) find(ctx context.Context, w wanted, value, dir string) (target
 		return target{}, errors.New("the local machine is still starting: try again when its stack stands")
 	case err == nil && state.Outputs[w.output] == "":
 		return target{}, fmt.Errorf("the local machine's stack has no output %s: name the resource with --%s", w.output, w.flag)
-	case err != nil:
+	case errors.Is(err, local.ErrNotRunning):
 		return target{}, fmt.Errorf("%w: start one with `millrace local up`, or name the resource with --%s or %s", err, w.flag, w.env)
+	case err != nil:
+		return target{}, err
 	}
 	return target{name: state.Outputs[w.output], cfg: local.Config(state.Endpoint)}, nil
 }
