@@ -44,7 +44,7 @@ func (o OpenSearch) validate(props Props, c *spec.Check) {
 		c.Add("VPC", nil, "the domain is in a VPC, where Firehose reaches it through network interfaces only", "set it to the domain's VPC")
 	}
 	o.check(c)
-	o.Failed.validateIn("Failed", props, c)
+	o.Failed.checkFailed(c, props, o.BackupAll)
 }
 
 func (o OpenSearch) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
@@ -140,7 +140,7 @@ func (o OpenSearchServerless) validate(props Props, c *spec.Check) {
 		c.Add("Collection.Endpoint", *e, "Firehose delivers to an address that begins with https://", "give it as OpenSearch Serverless shows it")
 	}
 	o.check(c)
-	o.Failed.validateIn("Failed", props, c)
+	o.Failed.checkFailed(c, props, o.BackupAll)
 }
 
 func (o OpenSearchServerless) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
@@ -194,5 +194,5 @@ func (o OpenSearchServerless) signals(d *Delivery) []watch.Signal {
 func openSearchSignals(d *Delivery, metrics string, interval time.Duration, failed S3, all bool) []watch.Signal {
 	signals := onPage("delivery-opensearch", d.delivered(metrics, "OpenSearch", interval,
 		"Read the delivery's log and the failed documents, which have OpenSearch's own answers; check its health, its disk, and who may write to the index."))
-	return append(signals, d.backedUp("DeliveryToS3", failed, all)...)
+	return append(signals, d.backedUp("DeliveryToS3", "DeliveryToS3", failed, all)...)
 }

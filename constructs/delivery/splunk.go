@@ -32,7 +32,7 @@ func (s Splunk) validate(props Props, c *spec.Check) {
 	if valid.Missing(s.Token) {
 		c.Add("Token", nil, "Splunk takes records with a token only", `set it to a secret {"hec_token": "…"} of Secrets Manager`)
 	}
-	s.Failed.validateIn("Failed", props, c)
+	s.Failed.checkFailed(c, props, s.BackupAll)
 }
 
 func (s Splunk) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
@@ -79,5 +79,5 @@ func (s Splunk) signals(d *Delivery) []watch.Signal {
 		Runbook: page,
 		Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 	})
-	return append(signals, d.backedUp("DeliveryToS3", s.Failed, settings.BackupAll)...)
+	return append(signals, d.backedUp("DeliveryToS3", "BackupToS3", s.Failed, settings.BackupAll)...)
 }

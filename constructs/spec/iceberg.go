@@ -103,9 +103,6 @@ func (i IcebergDelivery) Validate(path string) error {
 			}
 		}
 		expressions(c, field+".ErrorPrefix", t.ErrorPrefix)
-		if !IsToken(t.ErrorPrefix) && len(t.ErrorPrefix) > IcebergErrorPrefix.Max {
-			c.Add(field+".ErrorPrefix", t.ErrorPrefix, IcebergErrorPrefix.String(), "shorten it")
-		}
 		if d.AppendOnly && len(t.UniqueKeys) > 0 {
 			c.Add(field+".UniqueKeys", strings.Join(t.UniqueKeys, ", "), "an append-only delivery neither updates nor deletes", "leave them out, or AppendOnly")
 		}

@@ -138,6 +138,16 @@ func (c *Check) Merge(err error) {
 	}
 }
 
+// Within runs check, and puts field before the fields of what it notes.
+func (c *Check) Within(field string, check func(*Check)) {
+	own := At(c.path)
+	check(own)
+	for i := range own.problems {
+		own.problems[i].Field = field + "." + own.problems[i].Field
+	}
+	c.problems = append(c.problems, own.problems...)
+}
+
 // Err is nil or an [*Invalid] with every problem noted.
 func (c *Check) Err() error {
 	if len(c.problems) == 0 {

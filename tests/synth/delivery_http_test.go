@@ -299,6 +299,10 @@ func TestSplunkSettingsThatCantHoldAreRefused(t *testing.T) {
 		"a buffer that is too big":          {func(s *delivery.Splunk) { s.BufferSize = 6 }, "BufferSize"},
 		"an interval that is too long":      {func(s *delivery.Splunk) { s.BufferInterval = 61 * time.Second }, "BufferInterval"},
 		"a retry that is too long":          {func(s *delivery.Splunk) { s.Retry = 7201 * time.Second }, "Retry"},
+		"failures without a buffer":         {func(s *delivery.Splunk) { s.Failed.BufferInterval = spec.Zero }, "Failed.BufferInterval"},
+		"failures every half minute":        {func(s *delivery.Splunk) { s.Failed.BufferInterval = 30 * time.Second }, "Failed.BufferInterval"},
+		"failures every half hour":          {func(s *delivery.Splunk) { s.Failed.BufferInterval = 30 * time.Minute }, "Failed.BufferInterval"},
+		"a prefix of failures too long":     {func(s *delivery.Splunk) { s.Failed.Prefix = strings.Repeat("p", 1_025) + "/" }, "Failed.Prefix"},
 		"a bucket's setting":                {func(s *delivery.Splunk) { s.Failed.Prefix = "!{date:yyyy}/" }, "Failed.Prefix"},
 		"everything wrong at once, at once": {func(s *delivery.Splunk) { s.Endpoint, s.BufferSize, s.Retry = "splunk", 9, -1*time.Second }, "Endpoint BufferSize Retry"},
 	} {

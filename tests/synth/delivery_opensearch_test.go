@@ -375,7 +375,7 @@ func TestASearchTellsHowItIs(t *testing.T) {
 	if got := names(all.Signals()); got != "Quota PutThrottled Freshness Success BackupSuccess BackupFreshness" {
 		t.Errorf("signals %s", got)
 	}
-	if s := signal(t, all, "BackupFreshness"); s.Metric.Name != "BackupToS3.DataFreshness" || s.Threshold != 600 {
+	if s := signal(t, all, "BackupFreshness"); s.Metric.Name != "DeliveryToS3.DataFreshness" || s.Threshold != 600 {
 		t.Errorf("%+v", s)
 	}
 	if s := signal(t, all, "Success"); s.Metric.Name != "DeliveryToAmazonOpenSearchServerless.Success" {

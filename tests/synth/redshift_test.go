@@ -109,6 +109,29 @@ func redshift(t *testing.T, r func(stack awscdk.Stack) delivery.Redshift) (*snap
 	return synth(t, app, "Test"), d
 }
 
+// Northern California shows an account two zones; Redshift Serverless takes its
+// three subnets in them.
+func TestAWorkgroupIsInTheZonesThatItsRegionHas(t *testing.T) {
+	for region, want := range map[string][]float64{"us-east-1": {0, 1, 2}, "us-west-1": {0, 1, 0}} {
+		t.Run(region, func(t *testing.T) {
+			app := newApp(t, false)
+			stack := awscdk.NewStack(app, jsii.String("Test"), &awscdk.StackProps{Env: &awscdk.Environment{Region: jsii.String(region)}})
+			delivery.New(stack, "D", delivery.Props{DirectPut: &delivery.DirectPut{}, To: delivery.Redshift{
+				RedshiftDelivery: spec.RedshiftDelivery{Table: "orders", Row: order{}}, PubliclyReachable: true,
+			}})
+			template := synth(t, app, "Test")
+			_, workgroup := template.Only(t, "AWS::RedshiftServerless::Workgroup")
+			var got []float64
+			for _, subnet := range list(at(workgroup.Properties, "SubnetIds")) {
+				got = append(got, at(template.Resources[refers(subnet)].Properties, "AvailabilityZone", "Fn::Select", 0).(float64))
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("zones (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestADeliveryToRedshiftHasEverythingItNeeds(t *testing.T) {
 	template, d := redshift(t, func(awscdk.Stack) delivery.Redshift {
 		return delivery.Redshift{RedshiftDelivery: spec.RedshiftDelivery{Schema: "shop", Table: "orders", Row: order{}, Migrations: migrations}, PubliclyReachable: true}
