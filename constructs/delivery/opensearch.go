@@ -45,6 +45,15 @@ func (o OpenSearch) validate(props Props, c *spec.Check) {
 	}
 	o.check(c)
 	o.Failed.checkFailed(c, props, o.BackupAll)
+	noLogs(props, c)
+}
+
+// noLogs notes records that OpenSearch can't take.
+func noLogs(props Props, c *spec.Check) {
+	if props.CloudWatchLogs != nil {
+		c.Add("CloudWatchLogs", "set", "a record of CloudWatch Logs holds several events, and OpenSearch takes one document from a record",
+			"let CloudWatch Logs subscribe to OpenSearch itself")
+	}
 }
 
 func (o OpenSearch) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
@@ -136,11 +145,15 @@ func (o OpenSearchServerless) validate(props Props, c *spec.Check) {
 			c.Add("Collection."+part.field, nil, "a collection is named by its name, its ARN and its endpoint", "pass delivery.CollectionOf(…), or give all three")
 		}
 	}
+	if name := o.Collection.Name; name != nil && *name != "" {
+		c.Pattern("Collection.Name", *name, spec.CollectionName)
+	}
 	if e := o.Collection.Endpoint; e != nil && *e != "" && !spec.IsToken(*e) && !strings.HasPrefix(*e, "https://") {
 		c.Add("Collection.Endpoint", *e, "Firehose delivers to an address that begins with https://", "give it as OpenSearch Serverless shows it")
 	}
 	o.check(c)
 	o.Failed.checkFailed(c, props, o.BackupAll)
+	noLogs(props, c)
 }
 
 func (o OpenSearchServerless) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {

@@ -146,6 +146,8 @@ func (n WarehouseNetwork) selection() *awsec2.SubnetSelection {
 func (w ExistingWorkgroup) validate(r Redshift, c *spec.Check) {
 	if w.Name == "" {
 		c.Add("Name", nil, "a workgroup has a name", "set it")
+	} else {
+		c.Pattern("Name", w.Name, spec.WorkgroupName)
 	}
 	checkExisting(r, w.Address, w.Port, w.Admin, w.SecurityGroup, c)
 }
@@ -153,6 +155,8 @@ func (w ExistingWorkgroup) validate(r Redshift, c *spec.Check) {
 func (w ExistingCluster) validate(r Redshift, c *spec.Check) {
 	if w.Name == "" {
 		c.Add("Name", nil, "a cluster has an identifier", "set it")
+	} else {
+		c.Pattern("Name", w.Name, spec.ClusterName)
 	}
 	if w.Address == "" {
 		c.Add("Address", nil, "Firehose connects to the cluster's endpoint", "set it to the endpoint without its port")

@@ -33,6 +33,9 @@ func (s Splunk) validate(props Props, c *spec.Check) {
 		c.Add("Token", nil, "Splunk takes records with a token only", `set it to a secret {"hec_token": "…"} of Secrets Manager`)
 	}
 	s.Failed.checkFailed(c, props, s.BackupAll)
+	if logs := props.CloudWatchLogs; logs != nil && !logs.MessagesOnly {
+		c.Add("CloudWatchLogs.MessagesOnly", false, "Splunk can't read a document with several events", "set it")
+	}
 }
 
 func (s Splunk) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {

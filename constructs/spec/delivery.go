@@ -118,7 +118,7 @@ func expressions(c *Check, field, prefix string) {
 	if IsToken(prefix) {
 		return
 	}
-	prefixLength(c, field, prefix)
+	plainPrefix(c, field, prefix)
 	for rest := prefix; ; {
 		_, after, found := strings.Cut(rest, "!{")
 		if !found {
@@ -143,9 +143,19 @@ func expressions(c *Check, field, prefix string) {
 	}
 }
 
-func prefixLength(c *Check, field, prefix string) {
+// plainPrefix checks what holds for every prefix.
+func plainPrefix(c *Check, field, prefix string) {
 	if n := len(prefix); n > S3Prefix.Max && !IsToken(prefix) {
 		c.Add(field, fmt.Sprintf("%d characters long", n), S3Prefix.String(), "shorten it")
+	}
+	oneLine(c, field, prefix)
+}
+
+// oneLine notes a problem when text has several lines, which no text of Firehose's
+// API has.
+func oneLine(c *Check, field, text string) {
+	if strings.ContainsAny(text, "\r\n") {
+		c.Add(field, text, "Firehose takes one line", "leave line breaks out")
 	}
 }
 

@@ -136,7 +136,7 @@ var (
 	SnowflakeBufferSize     = Limit[int]{1, 128, "SnowflakeBufferingHints SizeInMBs"}
 	SnowflakeBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "SnowflakeBufferingHints IntervalInSeconds"}
 
-	MSKRetention = Limit[time.Duration]{time.Minute, math.MaxInt64, "a topic's retention.ms; spec.Forever for a topic that keeps its records"}
+	MSKRetention = Limit[time.Duration]{time.Minute, 36_500 * 24 * time.Hour, "a topic's retention.ms; spec.Forever for a topic that keeps its records"}
 
 	RedshiftRetry = Limit[time.Duration]{0, 7_200 * time.Second, "Firehose RedshiftRetryOptions DurationInSeconds; spec.Zero for none"}
 	// RedshiftBaseCapacity and RedshiftMaxCapacity are in Redshift processing units.

@@ -178,11 +178,16 @@ func (r RedshiftDelivery) Validate(path string, intermediate S3Delivery, backup 
 	default:
 		c.Add("Intermediate.Compression", string(intermediate.Compression), "it must be GZIP or UNCOMPRESSED", "leave it empty for GZIP")
 	}
+	prefix := intermediate.Prefix
 	intermediate.Compression = ""
 	c.besideRedshift("Intermediate", intermediate)
 	if backup != nil {
 		c.besideRedshift("Backup", *backup)
 		c.Within("Backup", backup.BackupInterval)
+		own, its := orText(backup.Prefix, "source/"), orText(prefix, d.Table+"/")
+		if !IsToken(own) && !IsToken(its) && (strings.HasPrefix(own, its) || strings.HasPrefix(its, own)) {
+			c.Add("Backup.Prefix", own, "records as they came would lie among the objects that are copied, under "+its, "begin it with something else, or set Intermediate.Prefix")
+		}
 		if backup.Expiration != 0 {
 			c.Add("Backup.Expiration", backup.Expiration, "the backup is in the intermediate bucket", "set Intermediate.Expiration")
 		}
@@ -197,7 +202,7 @@ func (c *Check) besideRedshift(field string, s S3Delivery) {
 	if strings.Contains(s.Prefix, "!{") && !IsToken(s.Prefix) {
 		c.Add(field+".Prefix", s.Prefix, "in front of Redshift it is taken as it is: Firehose adds year, month, day and hour", "leave the expressions out")
 	}
-	prefixLength(c, field+".Prefix", s.Prefix)
+	plainPrefix(c, field+".Prefix", s.Prefix)
 	if s.ErrorPrefix != "" {
 		c.Add(field+".ErrorPrefix", s.ErrorPrefix, "Firehose takes none in front of Redshift", "leave it out; what fails is under processing-failed/ and errors/, after Prefix")
 	}

@@ -60,18 +60,22 @@ func (c RedshiftCluster) WithDefaults() RedshiftCluster {
 const redshiftPort = 5_439
 
 var (
-	// A workgroup's address begins with its name, and Firehose takes a host's labels.
-	workgroupName    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`)
-	clusterName      = regexp.MustCompile(`^[a-z]([a-z0-9]|-[a-z0-9]){0,62}$`)
-	clusterNodeTypes = []string{"ra3.4xlarge", "ra3.16xlarge", "dc2.8xlarge"} // of two nodes at least
 	clusterNodeType  = regexp.MustCompile(`^[a-z][a-z0-9]*\.[a-z0-9]+$`)
+	clusterNodeTypes = []string{"ra3.4xlarge", "ra3.16xlarge", "dc2.8xlarge"} // of two nodes at least
+)
+
+// Redshift's rules for names. A workgroup's address begins with its name, and Firehose
+// takes a host's labels only.
+var (
+	WorkgroupName = Pattern{regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`), "a workgroup's name is 3 to 63 lower-case letters, digits and hyphens, with no hyphen at its ends"}
+	ClusterName   = Pattern{regexp.MustCompile(`^[a-z]([a-z0-9]|-[a-z0-9]){0,62}$`), "a cluster's name is 1 to 63 lower-case letters, digits and single hyphens, and begins with a letter"}
 )
 
 // Validate returns every problem of w as an [*Invalid], with path before each.
 func (w RedshiftWorkgroup) Validate(path string) error {
 	c, d := At(path), w.WithDefaults()
-	if d.Name != "" && !IsToken(d.Name) && !workgroupName.MatchString(d.Name) {
-		c.Add("Name", d.Name, "a workgroup's name is 3 to 63 lower-case letters, digits and hyphens, with no hyphen at its ends", "rename it, or leave it out")
+	if d.Name != "" {
+		c.Pattern("Name", d.Name, WorkgroupName)
 	}
 	within(c, "BaseCapacity", d.BaseCapacity, RedshiftBaseCapacity)
 	step := 8
@@ -94,8 +98,8 @@ func (w RedshiftWorkgroup) Validate(path string) error {
 // Validate returns every problem of r as an [*Invalid], with path before each.
 func (r RedshiftCluster) Validate(path string) error {
 	c, d := At(path), r.WithDefaults()
-	if d.Name != "" && !IsToken(d.Name) && !clusterName.MatchString(d.Name) {
-		c.Add("Name", d.Name, "a cluster's name is 1 to 63 lower-case letters, digits and single hyphens, and begins with a letter", "rename it, or leave it out")
+	if d.Name != "" {
+		c.Pattern("Name", d.Name, ClusterName)
 	}
 	if !IsToken(d.NodeType) && !clusterNodeType.MatchString(d.NodeType) {
 		c.Add("NodeType", d.NodeType, "a node type is a family and a size", "write it like ra3.large")

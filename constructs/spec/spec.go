@@ -100,7 +100,9 @@ func (c *Check) Add(field string, value any, want, fix string) {
 	case string:
 		text = fmt.Sprintf("%q", v)
 	case time.Duration:
-		text = plain(v)
+		if text = plain(v); v == Forever {
+			text = "Forever"
+		}
 	case fmt.Stringer, error:
 	default:
 		if k := fmt.Sprintf("%q", text); fmt.Sprintf("%#v", value) == k {

@@ -450,6 +450,7 @@ func TestOpenSearchSettingsThatCantHoldAreRefused(t *testing.T) {
 	}{
 		"nothing":                   {delivery.OpenSearchServerless{}, "Index Collection.Name Collection.Arn Collection.Endpoint"},
 		"an endpoint without https": {delivery.OpenSearchServerless{Collection: delivery.Collection{Name: aCollection.Name, Arn: aCollection.Arn, Endpoint: jsii.String("abc.aoss")}, OpenSearchServerlessDelivery: spec.OpenSearchServerlessDelivery{Index: "i"}}, "Collection.Endpoint"},
+		"every collection":          {delivery.OpenSearchServerless{Collection: delivery.Collection{Name: jsii.String("*"), Arn: aCollection.Arn, Endpoint: aCollection.Endpoint}, OpenSearchServerlessDelivery: spec.OpenSearchServerlessDelivery{Index: "i"}}, "Collection.Name"},
 		"a buffer that is too big":  {delivery.OpenSearchServerless{Collection: aCollection, OpenSearchServerlessDelivery: spec.OpenSearchServerlessDelivery{Index: "i", BufferSize: 101, Retry: 8000 * time.Second}}, "BufferSize Retry"},
 		"a bucket's setting":        {delivery.OpenSearchServerless{Collection: aCollection, OpenSearchServerlessDelivery: spec.OpenSearchServerlessDelivery{Index: "i"}, Failed: delivery.S3{S3Delivery: spec.S3Delivery{ErrorPrefix: "e/"}}}, "Failed.ErrorPrefix"},
 	} {

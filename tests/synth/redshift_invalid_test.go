@@ -200,6 +200,11 @@ func TestRedshiftRefusesWhatCantBeDelivered(t *testing.T) {
 			warehouse(delivery.Workgroup{WarehouseNetwork: delivery.WarehouseNetwork{Subnets: &awsec2.SubnetSelection{}}}), "Warehouse.Subnets",
 		},
 		"an existing workgroup without a name": {warehouse(delivery.ExistingWorkgroup{}), "Warehouse.Name Warehouse.Admin Warehouse.SecurityGroup"},
+		"an existing workgroup of any name":    {warehouse(delivery.ExistingWorkgroup{Name: "*"}), "Warehouse.Name Warehouse.Admin Warehouse.SecurityGroup"},
+		"an existing cluster of two": {
+			warehouse(delivery.ExistingCluster{Name: "a,b", Address: "a.abc.us-east-1.redshift.amazonaws.com"}),
+			"Warehouse.Name Warehouse.Admin Warehouse.SecurityGroup",
+		},
 		"an existing cluster at a URL": {
 			warehouse(delivery.ExistingCluster{Name: "c", Address: "jdbc:redshift://c.abc.us-east-1.redshift.amazonaws.com:5439/dev"}),
 			"Warehouse.Address Warehouse.Admin Warehouse.SecurityGroup",
@@ -221,6 +226,12 @@ func TestRedshiftRefusesWhatCantBeDelivered(t *testing.T) {
 			r.Backup = &spec.S3Delivery{Prefix: "a/!{timestamp:yyyy}/"}
 		}), "Backup.Prefix"},
 		"a backup of no format": {to(func(_ constructs.Construct, r *delivery.Redshift) { r.Backup = &spec.S3Delivery{Compression: "LZO"} }), "Backup.Compression"},
+		"a backup among the objects": {to(func(_ constructs.Construct, r *delivery.Redshift) {
+			r.Backup = &spec.S3Delivery{Prefix: "orders/raw/"}
+		}), "Backup.Prefix"},
+		"objects among the backups": {to(func(_ constructs.Construct, r *delivery.Redshift) {
+			r.Intermediate.Prefix, r.Backup = "source/orders/", &spec.S3Delivery{}
+		}), "Backup.Prefix"},
 		"a backup without a buffer": {to(func(_ constructs.Construct, r *delivery.Redshift) {
 			r.Backup = &spec.S3Delivery{BufferInterval: spec.Zero}
 		}), "Backup.BufferInterval"},

@@ -312,7 +312,7 @@ func TestDeliveriesShareAWarehouse(t *testing.T) {
 }
 
 func TestExistingWarehousesAreTakenAsTheyAre(t *testing.T) {
-	const address = "w.111122223333.us-east-1.redshift-serverless.amazonaws.com"
+	const address = "wh1.111122223333.us-east-1.redshift-serverless.amazonaws.com"
 	imported := func(stack awscdk.Stack, id string) awssecretsmanager.ISecret {
 		return awssecretsmanager.Secret_FromSecretCompleteArn(stack, jsii.String(id), jsii.String("arn:aws:secretsmanager:us-east-1:111122223333:secret:"+id+"-AbCdEf"))
 	}
@@ -326,13 +326,13 @@ func TestExistingWarehousesAreTakenAsTheyAre(t *testing.T) {
 	}{
 		"a workgroup with its table": {func(stack awscdk.Stack) delivery.Redshift {
 			return delivery.Redshift{
-				RedshiftDelivery: spec.RedshiftDelivery{Table: "orders"}, Credentials: imported(stack, "user"), Warehouse: delivery.ExistingWorkgroup{Name: "w"},
+				RedshiftDelivery: spec.RedshiftDelivery{Table: "orders"}, Credentials: imported(stack, "user"), Warehouse: delivery.ExistingWorkgroup{Name: "wh1"},
 			}
-		}, "jdbc:redshift://w.", 0, 0},
+		}, "jdbc:redshift://wh1.", 0, 0},
 		"a workgroup that is opened": {func(stack awscdk.Stack) delivery.Redshift {
 			return delivery.Redshift{
 				RedshiftDelivery: spec.RedshiftDelivery{Table: "orders", Row: order{}}, PubliclyReachable: true,
-				Warehouse: delivery.ExistingWorkgroup{Name: "w", ID: "1234", Address: address, Admin: imported(stack, "admin"), SecurityGroup: group(stack)},
+				Warehouse: delivery.ExistingWorkgroup{Name: "wh1", ID: "1234", Address: address, Admin: imported(stack, "admin"), SecurityGroup: group(stack)},
 			}
 		}, "jdbc:redshift://" + address + ":5439/dev", 1, 1},
 		"a cluster": {func(stack awscdk.Stack) delivery.Redshift {
