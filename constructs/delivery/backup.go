@@ -10,18 +10,21 @@ import (
 	"github.com/millrace/millrace/constructs/watch"
 )
 
-// validateIn notes the problems of a bucket that is a field of a destination.
-func (s S3) validateIn(field string, _ Props, c *spec.Check) {
-	own := spec.At("")
-	s.validatePlain(own)
-	s.destinationOnly(own)
-	if invalid, ok := own.Err().(*spec.Invalid); ok {
-		for i := range invalid.Problems {
-			invalid.Problems[i].Field = field + "." + invalid.Problems[i].Field
-		}
-		c.Merge(invalid)
+// checkFailed notes the problems of a destination's bucket for what failed, and of
+// having all records written to it.
+func (s S3) checkFailed(c *spec.Check, props Props, all bool) {
+	c.Within("Failed", func(c *spec.Check) {
+		s.validatePlain(c)
+		s.BackupInterval(c)
+		s.destinationOnly(c)
+	})
+	if all && props.MSK != nil {
+		c.Add("BackupAll", true, notOfMSK, "leave it out: the topic has the records")
 	}
 }
+
+// https://docs.aws.amazon.com/firehose/latest/dev/create-configure-backup.html
+const notOfMSK = "Firehose backs up records of Kinesis streams and of producers only, and the source is MSK"
 
 // backupMode is which records are written to S3, in a destination's own words.
 func backupMode(all bool, everything, failed string) *string {
@@ -32,9 +35,10 @@ func backupMode(all bool, everything, failed string) *string {
 }
 
 // backedUp are the signals of the bucket of a destination that isn't S3; metrics is
-// what the names of its metrics begin with. While neither the destination nor the
-// bucket takes records, Firehose delivers none.
-func (d *Delivery) backedUp(metrics string, s S3, all bool) []watch.Signal {
+// what the names of its metrics begin with, and every that of what is written where
+// it has all records, which differ by destination. While neither the destination nor
+// the bucket takes records, Firehose delivers none.
+func (d *Delivery) backedUp(metrics, every string, s S3, all bool) []watch.Signal {
 	const page, do = "delivery-backup", "Read the delivery's log; check the bucket's policy and key and Firehose's role."
 	signals := []watch.Signal{{
 		Owner: d.construct, Name: "BackupSuccess", Graph: "Writes to the backup bucket (share)", Metric: d.metric(metrics+".Success", "Average"),
@@ -50,7 +54,7 @@ func (d *Delivery) backedUp(metrics string, s S3, all bool) []watch.Signal {
 	interval := s.WithDefaults().BufferInterval
 	fresh := max(3*interval.Seconds(), (3 * time.Minute).Seconds())
 	return append(signals, watch.Signal{
-		Owner: d.construct, Name: "BackupFreshness", Graph: "Age of the oldest record not in the backup bucket (s)", Metric: d.metric("BackupToS3.DataFreshness", "Maximum"),
+		Owner: d.construct, Name: "BackupFreshness", Graph: "Age of the oldest record not in the backup bucket (s)", Metric: d.metric(every+".DataFreshness", "Maximum"),
 		Threshold: fresh, From: fmt.Sprintf("three times the bucket's buffer interval of %g s, at least 180 s", interval.Seconds()),
 		Why:     "Records wait longer for their backup than its buffer explains.",
 		Do:      do,

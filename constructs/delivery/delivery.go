@@ -157,7 +157,6 @@ func validate(props Props) *spec.Check {
 		c.Add("To", nil, "a delivery has a destination", "set it to delivery.S3{} or another destination")
 	} else {
 		props.To.validate(props, c)
-		props.checkLogs(c)
 	}
 	if t := props.Transform; t != nil {
 		c.Merge(t.Transform.Validate(""))

@@ -53,7 +53,15 @@ func (s S3) checkSchema(c *spec.Check) {
 		for _, of := range [][2]string{{"Database", existing.Database}, {"Name", existing.Name}} {
 			if of[1] == "" {
 				c.Add("Schema.Existing."+of[0], nil, "Firehose finds a table by its database and its name", "set it")
+			} else {
+				c.Pattern("Schema.Existing."+of[0], of[1], spec.GlueName)
 			}
+		}
+		if existing.CatalogID != "" {
+			c.Pattern("Schema.Existing.CatalogID", existing.CatalogID, spec.GlueCatalog)
+		}
+		if existing.Version != "" {
+			c.Pattern("Schema.Existing.Version", existing.Version, spec.GlueVersion)
 		}
 	default:
 		c.Merge(schema.Validate("", s.Format))
@@ -180,7 +188,7 @@ func (s S3) table(d *Delivery) awsglue.CfnTable {
 		"parquet", "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
 		"org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat", "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe",
 	}
-	if _, orc := s.Format.(spec.ORC); orc {
+	if _, orc := s.WithDefaults().Format.(spec.ORC); orc {
 		of = hadoop{
 			"orc", "org.apache.hadoop.hive.ql.io.orc.OrcInputFormat",
 			"org.apache.hadoop.hive.ql.io.orc.OrcOutputFormat", "org.apache.hadoop.hive.ql.io.orc.OrcSerde",

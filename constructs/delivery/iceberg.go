@@ -97,7 +97,7 @@ func (i Iceberg) validate(props Props, c *spec.Check) {
 		c.Add("Route", nil, "Firehose has to be told which table a record goes to, unless there is just one",
 			"set its Database and Table, or a Transform that tells them in metadata.otfMetadata")
 	}
-	i.Failed.validateIn("Failed", props, c)
+	i.Failed.checkFailed(c, props, false)
 }
 
 func (i Iceberg) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {

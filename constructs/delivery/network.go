@@ -50,10 +50,11 @@ func (n Network) check(c *spec.Check) {
 			c.Add(fmt.Sprintf("SecurityGroups[%d]", i), nil, "there is nothing to take", "pass the group, or leave it out")
 		}
 	}
-	n.checkSubnets(c)
+	checkSubnets(c, n.VPC, n.Subnets, spec.DeliverySubnets)
 }
 
-func (n Network) checkSubnets(c *spec.Check) {
+// checkSubnets notes when a VPC hasn't as many subnets of that kind as there must be.
+func checkSubnets(c *spec.Check, vpc awsec2.IVpc, selection *awsec2.SubnetSelection, count spec.Limit[int]) {
 	defer func() {
 		// The CDK panics where a VPC has no such subnets.
 		problem := recover()
@@ -64,12 +65,12 @@ func (n Network) checkSubnets(c *spec.Check) {
 			c.Add("Subnets", "a selection without subnets", fmt.Sprintf("the VPC must have what is selected (%v)", problem), "select others of its subnets")
 		}
 	}()
-	selected := n.VPC.SelectSubnets(n.Subnets)
+	selected := vpc.SelectSubnets(selection)
 	if selected.IsPendingLookup != nil && *selected.IsPendingLookup {
 		return // the command line looks the VPC up and synthesizes again
 	}
-	if got := len(*selected.SubnetIds); got < spec.DeliverySubnets.Min || got > spec.DeliverySubnets.Max {
-		c.Add("Subnets", fmt.Sprintf("%d subnets", got), spec.DeliverySubnets.String(), "select others")
+	if got := len(*selected.SubnetIds); got < count.Min || got > count.Max {
+		c.Add("Subnets", fmt.Sprintf("%d subnets", got), count.String(), "select others")
 	}
 }
 

@@ -44,7 +44,16 @@ func (o OpenSearch) validate(props Props, c *spec.Check) {
 		c.Add("VPC", nil, "the domain is in a VPC, where Firehose reaches it through network interfaces only", "set it to the domain's VPC")
 	}
 	o.check(c)
-	o.Failed.validateIn("Failed", props, c)
+	o.Failed.checkFailed(c, props, o.BackupAll)
+	noLogs(props, c)
+}
+
+// noLogs notes records that OpenSearch can't take.
+func noLogs(props Props, c *spec.Check) {
+	if props.CloudWatchLogs != nil {
+		c.Add("CloudWatchLogs", "set", "a record of CloudWatch Logs holds several events, and OpenSearch takes one document from a record",
+			"let CloudWatch Logs subscribe to OpenSearch itself")
+	}
 }
 
 func (o OpenSearch) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
@@ -136,11 +145,15 @@ func (o OpenSearchServerless) validate(props Props, c *spec.Check) {
 			c.Add("Collection."+part.field, nil, "a collection is named by its name, its ARN and its endpoint", "pass delivery.CollectionOf(…), or give all three")
 		}
 	}
+	if name := o.Collection.Name; name != nil && *name != "" {
+		c.Pattern("Collection.Name", *name, spec.CollectionName)
+	}
 	if e := o.Collection.Endpoint; e != nil && *e != "" && !spec.IsToken(*e) && !strings.HasPrefix(*e, "https://") {
 		c.Add("Collection.Endpoint", *e, "Firehose delivers to an address that begins with https://", "give it as OpenSearch Serverless shows it")
 	}
 	o.check(c)
-	o.Failed.validateIn("Failed", props, c)
+	o.Failed.checkFailed(c, props, o.BackupAll)
+	noLogs(props, c)
 }
 
 func (o OpenSearchServerless) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
@@ -194,5 +207,5 @@ func (o OpenSearchServerless) signals(d *Delivery) []watch.Signal {
 func openSearchSignals(d *Delivery, metrics string, interval time.Duration, failed S3, all bool) []watch.Signal {
 	signals := onPage("delivery-opensearch", d.delivered(metrics, "OpenSearch", interval,
 		"Read the delivery's log and the failed documents, which have OpenSearch's own answers; check its health, its disk, and who may write to the index."))
-	return append(signals, d.backedUp("DeliveryToS3", failed, all)...)
+	return append(signals, d.backedUp("DeliveryToS3", "DeliveryToS3", failed, all)...)
 }

@@ -19,21 +19,6 @@ type CloudWatchLogs struct {
 	MessagesOnly bool
 }
 
-func (p Props) checkLogs(c *spec.Check) {
-	if p.CloudWatchLogs == nil {
-		return
-	}
-	switch p.To.(type) {
-	case OpenSearch, OpenSearchServerless:
-		c.Add("CloudWatchLogs", "set", "a record of CloudWatch Logs holds several events, and OpenSearch takes one document from a record",
-			"let CloudWatch Logs subscribe to OpenSearch itself")
-	case Splunk:
-		if !p.CloudWatchLogs.MessagesOnly {
-			c.Add("CloudWatchLogs.MessagesOnly", false, "Splunk can't read a document with several events", "set it")
-		}
-	}
-}
-
 // processor changes records in a delivery stream; parameters are by name.
 type processor struct {
 	kind       string

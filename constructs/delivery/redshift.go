@@ -100,12 +100,15 @@ func (r Redshift) warehouse() Warehouse {
 	return r.Warehouse
 }
 
-func (r Redshift) validate(_ Props, c *spec.Check) {
+func (r Redshift) validate(props Props, c *spec.Check) {
 	c.Merge(r.RedshiftDelivery.Validate("", r.Intermediate.S3Delivery, r.Backup))
+	if r.Backup != nil && props.MSK != nil {
+		c.Add("Backup", "set", notOfMSK, "leave it out: the topic has the records")
+	}
 	// Its settings are checked above, as they are others here.
 	bucket := r.Intermediate
 	bucket.S3Delivery = spec.S3Delivery{Expiration: bucket.Expiration, Transitions: bucket.Transitions}
-	within(c, "Intermediate", func(c *spec.Check) {
+	c.Within("Intermediate", func(c *spec.Check) {
 		bucket.validateBucket(c)
 		r.Intermediate.destinationOnly(c)
 	})
@@ -125,19 +128,7 @@ func (r Redshift) validate(_ Props, c *spec.Check) {
 			c.Add("FirehoseRange", r.FirehoseRange, "Firehose has one small IPv4 range in each region, such as 52.70.63.192/27", "copy it from Firehose's documentation on controlling access")
 		}
 	}
-	within(c, "Warehouse", func(c *spec.Check) { r.warehouse().validate(r, c) })
-}
-
-// within runs check with field before the fields of what it notes.
-func within(c *spec.Check, field string, check func(*spec.Check)) {
-	own := spec.At("")
-	check(own)
-	if invalid, ok := own.Err().(*spec.Invalid); ok {
-		for i := range invalid.Problems {
-			invalid.Problems[i].Field = field + "." + invalid.Problems[i].Field
-		}
-		c.Merge(invalid)
-	}
+	c.Within("Warehouse", func(c *spec.Check) { r.warehouse().validate(r, c) })
 }
 
 // objects is where Firehose writes beside a delivery to Redshift: prefixes are plain

@@ -64,8 +64,8 @@ type Cluster struct {
 
 // WarehouseNetwork is where a warehouse that is defined here is connected.
 type WarehouseNetwork struct {
-	// VPC with public subnets in three availability zones (two for a Cluster); nil
-	// defines one with nothing else in it.
+	// VPC with public subnets: three for a Workgroup, in as many availability zones
+	// (two in us-west-1, which has no more). nil defines one with nothing else in it.
 	VPC awsec2.IVpc
 	// Subnets of the VPC; nil means the public ones.
 	Subnets *awsec2.SubnetSelection
@@ -115,27 +115,39 @@ const redshiftAdmin = "millrace"
 
 func (w Workgroup) validate(r Redshift, c *spec.Check) {
 	c.Merge(w.RedshiftWorkgroup.Validate(""))
-	checkNew(r, w.WarehouseNetwork, c)
+	checkNew(r, w.WarehouseNetwork, spec.RedshiftWorkgroupSubnets, c)
 }
 
 func (w Cluster) validate(r Redshift, c *spec.Check) {
 	c.Merge(w.RedshiftCluster.Validate(""))
-	checkNew(r, w.WarehouseNetwork, c)
+	checkNew(r, w.WarehouseNetwork, spec.RedshiftClusterSubnets, c)
 }
 
-func checkNew(r Redshift, n WarehouseNetwork, c *spec.Check) {
+func checkNew(r Redshift, n WarehouseNetwork, subnets spec.Limit[int], c *spec.Check) {
 	if !r.PubliclyReachable {
 		c.Add("PubliclyReachable", false, "Firehose reaches Redshift by a public address only",
 			"set it, which admits Firehose's range and nothing else; or see docs/design/redshift.md for what loads a private warehouse")
 	}
-	if valid.Missing(n.VPC) && n.Subnets != nil {
+	switch {
+	case !valid.Missing(n.VPC):
+		checkSubnets(c, n.VPC, n.selection(), subnets)
+	case n.Subnets != nil:
 		c.Add("Subnets", "set without a VPC", "they are those of the VPC", "pass the VPC, or leave them out")
 	}
+}
+
+func (n WarehouseNetwork) selection() *awsec2.SubnetSelection {
+	if n.Subnets == nil {
+		return &awsec2.SubnetSelection{SubnetType: awsec2.SubnetType_PUBLIC}
+	}
+	return n.Subnets
 }
 
 func (w ExistingWorkgroup) validate(r Redshift, c *spec.Check) {
 	if w.Name == "" {
 		c.Add("Name", nil, "a workgroup has a name", "set it")
+	} else {
+		c.Pattern("Name", w.Name, spec.WorkgroupName)
 	}
 	checkExisting(r, w.Address, w.Port, w.Admin, w.SecurityGroup, c)
 }
@@ -143,6 +155,8 @@ func (w ExistingWorkgroup) validate(r Redshift, c *spec.Check) {
 func (w ExistingCluster) validate(r Redshift, c *spec.Check) {
 	if w.Name == "" {
 		c.Add("Name", nil, "a cluster has an identifier", "set it")
+	} else {
+		c.Pattern("Name", w.Name, spec.ClusterName)
 	}
 	if w.Address == "" {
 		c.Add("Address", nil, "Firehose connects to the cluster's endpoint", "set it to the endpoint without its port")
@@ -378,17 +392,13 @@ func (n *connected) first(resource awscdk.CfnResource) {
 	}
 }
 
-func (n WarehouseNetwork) network(d *Delivery, r Redshift, port, zones int) *connected {
+func (n WarehouseNetwork) network(d *Delivery, r Redshift, port, subnets int) *connected {
 	cidr := r.firehoseRange(d)
 	net, vpc := &connected{}, n.VPC
 	if valid.Missing(vpc) {
-		vpc = net.define(d, zones)
+		vpc = net.define(d, subnets)
 	} else {
-		selection := n.Subnets
-		if selection == nil {
-			selection = &awsec2.SubnetSelection{SubnetType: awsec2.SubnetType_PUBLIC}
-		}
-		net.subnets = *vpc.SelectSubnets(selection).SubnetIds
+		net.subnets = *vpc.SelectSubnets(n.selection()).SubnetIds
 	}
 	net.group = awsec2.NewSecurityGroup(d.construct, jsii.String("SecurityGroup"), &awsec2.SecurityGroupProps{
 		Vpc: vpc, Description: jsii.String("Redshift, for Firehose"), AllowAllOutbound: jsii.Bool(true),
@@ -399,7 +409,11 @@ func (n WarehouseNetwork) network(d *Delivery, r Redshift, port, zones int) *con
 
 // define makes a VPC of public subnets, with a way to S3 of its own. It takes the
 // zones that the region has first: the CDK's own VPC would look them up in an account.
-func (n *connected) define(d *Delivery, zones int) awsec2.IVpc {
+func (n *connected) define(d *Delivery, subnets int) awsec2.IVpc {
+	zones := subnets
+	if *awscdk.Stack_Of(d.construct).Region() == "us-west-1" {
+		zones = 2 // it shows no account more, and Redshift Serverless takes two of the three subnets in one there
+	}
 	c, name := d.construct, func(s string) *string { return jsii.String("Network" + s) }
 	vpc := awsec2.NewCfnVPC(c, name(""), &awsec2.CfnVPCProps{
 		CidrBlock: jsii.String("10.0.0.0/16"), EnableDnsSupport: jsii.Bool(true), EnableDnsHostnames: jsii.Bool(true),
@@ -424,8 +438,8 @@ func (n *connected) define(d *Delivery, zones int) awsec2.IVpc {
 	})
 	n.gateway = []awscdk.CfnResource{out}
 	var zoned []*string
-	for i := range zones {
-		zone := awscdk.Fn_Select(jsii.Number(i), awscdk.Fn_GetAzs(nil))
+	for i := range subnets {
+		zone := awscdk.Fn_Select(jsii.Number(i%zones), awscdk.Fn_GetAzs(nil))
 		zoned = append(zoned, zone)
 		subnet := awsec2.NewCfnSubnet(c, name(fmt.Sprint("Subnet", i+1)), &awsec2.CfnSubnetProps{
 			VpcId: vpc.Ref(), CidrBlock: jsii.String(fmt.Sprintf("10.0.%d.0/20", 16*i)),

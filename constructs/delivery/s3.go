@@ -55,7 +55,7 @@ func (s S3) validate(props Props, c *spec.Check) {
 	if b := s.Backup; b != nil {
 		c.Merge(b.Validate(""))
 		if props.MSK != nil {
-			c.Add("Backup", "set, and the source is MSK", "Firehose backs up records of Kinesis streams and of producers only", "leave it out: the topic has the records")
+			c.Add("Backup", "set", notOfMSK, "leave it out: the topic has the records")
 		}
 		if b.Bucket == nil || b.Bucket == s.Bucket {
 			b.Apart(c, s.S3Delivery)
@@ -163,7 +163,7 @@ func (s S3) signals(d *Delivery) []watch.Signal {
 		signals = append(signals, d.converted())
 	}
 	if b := s.Backup; b != nil {
-		backedUp := d.backedUp("BackupToS3", S3{S3Delivery: spec.S3Delivery{BufferInterval: b.BufferInterval}}, true)
+		backedUp := d.backedUp("BackupToS3", "BackupToS3", S3{S3Delivery: spec.S3Delivery{BufferInterval: b.BufferInterval}}, true)
 		backedUp[0].Why = "Source records can't be written to their backup; Firehose tries again."
 		signals = append(signals, backedUp...)
 	}

@@ -31,7 +31,7 @@ func (s Snowflake) validate(props Props, c *spec.Check) {
 	if valid.Missing(s.KeyPair) {
 		c.Add("KeyPair", nil, "Firehose signs in at Snowflake with a key pair", `set it to a secret {"user": "…", "private_key": "…"} of Secrets Manager`)
 	}
-	s.Failed.validateIn("Failed", props, c)
+	s.Failed.checkFailed(c, props, s.BackupAll)
 }
 
 func (s Snowflake) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
@@ -77,5 +77,5 @@ func (s Snowflake) signals(d *Delivery) []watch.Signal {
 	settings := s.WithDefaults()
 	signals := onPage("delivery-snowflake", d.delivered("DeliveryToSnowflake", "Snowflake", settings.BufferInterval,
 		"Read the delivery's log and the failed records, which have Snowflake's own answers; check the key pair, the role's privileges and the table's columns."))
-	return append(signals, d.backedUp("DeliveryToS3", s.Failed, settings.BackupAll)...)
+	return append(signals, d.backedUp("DeliveryToS3", "BackupToS3", s.Failed, settings.BackupAll)...)
 }

@@ -32,7 +32,10 @@ func (s Splunk) validate(props Props, c *spec.Check) {
 	if valid.Missing(s.Token) {
 		c.Add("Token", nil, "Splunk takes records with a token only", `set it to a secret {"hec_token": "…"} of Secrets Manager`)
 	}
-	s.Failed.validateIn("Failed", props, c)
+	s.Failed.checkFailed(c, props, s.BackupAll)
+	if logs := props.CloudWatchLogs; logs != nil && !logs.MessagesOnly {
+		c.Add("CloudWatchLogs.MessagesOnly", false, "Splunk can't read a document with several events", "set it")
+	}
 }
 
 func (s Splunk) attach(d *Delivery, props *awskinesisfirehose.CfnDeliveryStreamProps) {
@@ -79,5 +82,5 @@ func (s Splunk) signals(d *Delivery) []watch.Signal {
 		Runbook: page,
 		Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 	})
-	return append(signals, d.backedUp("DeliveryToS3", s.Failed, settings.BackupAll)...)
+	return append(signals, d.backedUp("DeliveryToS3", "BackupToS3", s.Failed, settings.BackupAll)...)
 }

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -36,7 +37,8 @@ type S3Delivery struct {
 	// Partitioning or a Format 64 to 128, 128 by default.
 	BufferSize int
 	// BufferInterval after which an object is written, 0 s to 900 s; 300 s by
-	// default, Zero for none. With Partitioning 60 s at least.
+	// default, Zero for none. With Partitioning, and where records are kept beside
+	// another destination, 60 s at least.
 	BufferInterval time.Duration
 	// Compression: GZIP (default), Snappy, HadoopSnappy, ZIP or Uncompressed. With a
 	// Format none but the format's own.
@@ -116,6 +118,7 @@ func expressions(c *Check, field, prefix string) {
 	if IsToken(prefix) {
 		return
 	}
+	plainPrefix(c, field, prefix)
 	for rest := prefix; ; {
 		_, after, found := strings.Cut(rest, "!{")
 		if !found {
@@ -137,6 +140,22 @@ func expressions(c *Check, field, prefix string) {
 			c.Add(field, prefix, "!{"+body+"} is no expression that Firehose knows here", "use !{timestamp:…}, !{firehose:random-string}, keys of Partitioning or, in the error prefix, !{firehose:error-output-type}")
 		}
 		rest = tail
+	}
+}
+
+// plainPrefix checks what holds for every prefix.
+func plainPrefix(c *Check, field, prefix string) {
+	if n := len(prefix); n > S3Prefix.Max && !IsToken(prefix) {
+		c.Add(field, fmt.Sprintf("%d characters long", n), S3Prefix.String(), "shorten it")
+	}
+	oneLine(c, field, prefix)
+}
+
+// oneLine notes a problem when text has several lines, which no text of Firehose's
+// API has.
+func oneLine(c *Check, field, text string) {
+	if strings.ContainsAny(text, "\r\n") {
+		c.Add(field, text, "Firehose takes one line", "leave line breaks out")
 	}
 }
 

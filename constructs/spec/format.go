@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -232,6 +233,13 @@ func (s Schema) Validate(path string, format Format) error {
 	}
 	return c.Err()
 }
+
+// Rules for what names a table in the AWS Glue Data Catalog.
+var (
+	GlueName    = Pattern{regexp.MustCompile(`^\S{1,255}$`), "a name in Glue has 1 to 255 characters, and Firehose takes no space"}
+	GlueCatalog = Pattern{regexp.MustCompile(`^\d{12}$`), "a catalog is an account's, by its 12 digits"}
+	GlueVersion = Pattern{regexp.MustCompile(`^(\d+|LATEST)$`), "a table's version is a number, or LATEST"}
+)
 
 func (d Deserializer) validate(c *Check, keys map[string]string) {
 	if len(d.TimestampFormats) == 0 {

@@ -150,7 +150,7 @@ func logLevel(c *Check, field string, level LogLevel, format LogFormat, levels .
 
 // wholeSeconds notes a problem when d is no number of seconds, AWS's unit.
 func wholeSeconds(c *Check, field string, d time.Duration) {
-	if d%time.Second != 0 {
+	if d != Forever && d%time.Second != 0 {
 		c.Add(field, d, "AWS counts it in whole seconds", "round it to seconds")
 	}
 }

@@ -72,6 +72,7 @@ func (h HTTPEndpointDelivery) Validate(path string) error {
 	if !IsToken(d.Name) && (strings.TrimSpace(d.Name) == "" || utf8.RuneCountInString(d.Name) > HTTPEndpointName.Max) {
 		c.Add("Name", d.Name, HTTPEndpointName.String(), "shorten it, or leave it out for the URL's host")
 	}
+	oneLine(c, "Name", d.Name)
 	oneOf(c, "ContentEncoding", d.ContentEncoding, EncodingGZIP, EncodingNone)
 	if n := len(d.CommonAttributes); n > HTTPEndpointAttributes.Max {
 		c.Add("CommonAttributes", n, HTTPEndpointAttributes.String(), "leave some out")
@@ -80,6 +81,8 @@ func (h HTTPEndpointDelivery) Validate(path string) error {
 		if IsToken(name) || strings.TrimSpace(name) == "" || utf8.RuneCountInString(name) > HTTPEndpointName.Max {
 			c.Add("CommonAttributes", name, "a name is known and has 1 to 256 characters", "rename it")
 		}
+		oneLine(c, "CommonAttributes", name)
+		oneLine(c, fmt.Sprintf("CommonAttributes[%q]", name), d.CommonAttributes[name])
 		if value := d.CommonAttributes[name]; !IsToken(value) && utf8.RuneCountInString(value) > HTTPEndpointAttributeValue.Max {
 			c.Add(fmt.Sprintf("CommonAttributes[%q]", name), fmt.Sprintf("%d characters", utf8.RuneCountInString(value)),
 				HTTPEndpointAttributeValue.String(), "shorten it")

@@ -103,9 +103,6 @@ func (i IcebergDelivery) Validate(path string) error {
 			}
 		}
 		expressions(c, field+".ErrorPrefix", t.ErrorPrefix)
-		if !IsToken(t.ErrorPrefix) && len(t.ErrorPrefix) > IcebergErrorPrefix.Max {
-			c.Add(field+".ErrorPrefix", t.ErrorPrefix, IcebergErrorPrefix.String(), "shorten it")
-		}
 		if d.AppendOnly && len(t.UniqueKeys) > 0 {
 			c.Add(field+".UniqueKeys", strings.Join(t.UniqueKeys, ", "), "an append-only delivery neither updates nor deletes", "leave them out, or AppendOnly")
 		}
@@ -130,7 +127,11 @@ func (i IcebergDelivery) route(c *Check) {
 	}
 	before := len(c.problems)
 	for _, part := range []struct{ field, text string }{{"Route.Database", r.Database}, {"Route.Table", r.Table}, {"Route.Operation", r.Operation}} {
-		switch _, err := gojq.Parse(part.text); {
+		query, err := gojq.Parse(part.text)
+		if err == nil {
+			_, err = gojq.Compile(query)
+		}
+		switch {
 		case part.text == "" && part.field == "Route.Operation":
 		case part.text == "":
 			c.Add(part.field, nil, "without exactly one table, a route says the database and the table of each record", `set it to an expression of jq, such as .type or "orders"`)
@@ -139,6 +140,9 @@ func (i IcebergDelivery) route(c *Check) {
 		case err != nil:
 			c.Add(part.field, part.text, "it is no expression of jq: "+err.Error(), "correct it")
 		}
+	}
+	if o := r.Operation; strings.HasPrefix(o, `"`) && jqTerm.MatchString(o) && !slices.Contains([]string{`"insert"`, `"update"`, `"delete"`}, o) {
+		c.Add("Route.Operation", o, "an operation is insert, update or delete", "use one of them; an update inserts a row that there isn't")
 	}
 	if i.AppendOnly && r.Operation != "" {
 		c.Add("Route.Operation", r.Operation, "an append-only delivery inserts every record", "leave it out, or AppendOnly")

@@ -75,6 +75,8 @@ var (
 	// S3BufferSize and the following are in MiB.
 	S3BufferSize     = Limit[int]{1, 128, "Firehose BufferingHints SizeInMBs"}
 	S3BufferInterval = Limit[time.Duration]{0, 900 * time.Second, "Firehose BufferingHints IntervalInSeconds; spec.Zero for none"}
+	// S3Prefix is in characters.
+	S3Prefix = Limit[int]{0, 1_024, "Firehose Prefix and ErrorOutputPrefix, in characters"}
 	// S3Expiration is whole days.
 	S3Expiration            = Limit[time.Duration]{24 * time.Hour, 36_500 * 24 * time.Hour, "an S3 lifecycle rule counts days; a hundred years is as good as leaving it out"}
 	TransformBufferSize     = Limit[float64]{0.2, 3, "Firehose hands a transform at most 3 MiB, so that the base64 of it stays under Lambda's 6 MB"}
@@ -87,7 +89,7 @@ var (
 	PartitionBufferInterval = Limit[time.Duration]{60 * time.Second, 900 * time.Second, "Firehose BufferingHints IntervalInSeconds with dynamic partitioning, which knows no zero buffering"}
 	PartitionKeys           = Limit[int]{0, 50, "Firehose takes 50 keys of a query"}
 	PartitionQuery          = Limit[int]{1, 5_120, "Firehose MetadataExtractionQuery, in characters"}
-	BackupBufferInterval    = Limit[time.Duration]{60 * time.Second, 900 * time.Second, "Firehose knows no zero buffering for backups in S3"}
+	BackupBufferInterval    = Limit[time.Duration]{60 * time.Second, 900 * time.Second, "Firehose BufferingHints IntervalInSeconds where records are kept beside their destination, which knows no zero buffering"}
 	// FileExtension is in characters, with its point.
 	FileExtension = Limit[int]{2, 128, "Firehose FileExtension, in characters"}
 	// ParquetPageSize is in KiB, ParquetBlockSize and ORCStripeSize are in
@@ -125,9 +127,8 @@ var (
 	HTTPEndpointBufferSize     = Limit[int]{1, 64, "HttpEndpointBufferingHints SizeInMBs"}
 	HTTPEndpointBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "HttpEndpointBufferingHints IntervalInSeconds; spec.Zero for none"}
 
-	// IcebergErrorPrefix and IcebergQuery are in characters; the buffer is that of S3.
-	IcebergErrorPrefix = Limit[int]{0, 1_024, "Firehose S3ErrorOutputPrefix, in characters"}
-	IcebergQuery       = Limit[int]{1, 5_120, "Firehose ProcessorParameterValue, in characters"}
+	// IcebergQuery is in characters; the buffer is that of S3.
+	IcebergQuery = Limit[int]{1, 5_120, "Firehose ProcessorParameterValue, in characters"}
 
 	// SnowflakeAccount and SnowflakeName are in characters, the buffer in MiB.
 	SnowflakeAccount        = Limit[int]{24, 2_048, "Firehose SnowflakeAccountUrl, in characters"}
@@ -135,15 +136,18 @@ var (
 	SnowflakeBufferSize     = Limit[int]{1, 128, "SnowflakeBufferingHints SizeInMBs"}
 	SnowflakeBufferInterval = Limit[time.Duration]{0, 900 * time.Second, "SnowflakeBufferingHints IntervalInSeconds"}
 
-	MSKRetention = Limit[time.Duration]{time.Minute, math.MaxInt64, "a topic's retention.ms; spec.Forever for a topic that keeps its records"}
+	MSKRetention = Limit[time.Duration]{time.Minute, 36_500 * 24 * time.Hour, "a topic's retention.ms; spec.Forever for a topic that keeps its records"}
 
 	RedshiftRetry = Limit[time.Duration]{0, 7_200 * time.Second, "Firehose RedshiftRetryOptions DurationInSeconds; spec.Zero for none"}
 	// RedshiftBaseCapacity and RedshiftMaxCapacity are in Redshift processing units.
-	RedshiftBaseCapacity = Limit[int]{4, 1_024, "Redshift Serverless has a base capacity of 4 to 1,024 units"}
-	RedshiftMaxCapacity  = Limit[int]{4, 5_632, "Redshift Serverless grows to 5,632 units at most"}
-	RedshiftNodes        = Limit[int]{1, 128, "a Redshift cluster has 1 to 128 nodes"}
+	RedshiftBaseCapacity     = Limit[int]{4, 1_024, "Redshift Serverless has a base capacity of 4 to 1,024 units"}
+	RedshiftMaxCapacity      = Limit[int]{4, 5_632, "Redshift Serverless grows to 5,632 units at most"}
+	RedshiftWorkgroupSubnets = Limit[int]{3, 32, "Redshift Serverless takes three subnets at least"}
+	RedshiftClusterSubnets   = Limit[int]{1, 20, "Redshift takes 20 subnets in a group"}
+	RedshiftNodes            = Limit[int]{1, 128, "a Redshift cluster has 1 to 128 nodes"}
 	// RedshiftSnapshotRetention is whole days.
 	RedshiftSnapshotRetention = Limit[time.Duration]{24 * time.Hour, 35 * 24 * time.Hour, "Redshift keeps automated snapshots for 1 to 35 days"}
+	RedshiftCopy              = Limit[int]{0, 10_240, "Firehose CopyCommand DataTableColumns and CopyOptions, in characters"}
 	RedshiftTableColumns      = Limit[int]{1, 1_600, "a table in Redshift has 1,600 columns at most"}
 	RedshiftSortKeys          = Limit[int]{0, 400, "a compound sort key has 400 columns at most"}
 	// RedshiftMigrations and RedshiftStatement are bytes.

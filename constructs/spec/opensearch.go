@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"regexp"
 	"strings"
 	"time"
 )
@@ -114,6 +115,9 @@ func (o OpenSearchServerlessDelivery) Validate(path string) error {
 	buffered(c, d.BufferSize, OpenSearchBufferSize, d.BufferInterval, OpenSearchBufferInterval, d.Retry)
 	return c.Err()
 }
+
+// CollectionName is OpenSearch Serverless's rule for names of collections.
+var CollectionName = Pattern{regexp.MustCompile(`^[a-z][a-z0-9-]{2,31}$`), "a collection's name is 3 to 32 lower-case letters, digits and hyphens, and begins with a letter"}
 
 // indexName notes a problem when OpenSearch would refuse an index's name, with
 // every record in it.

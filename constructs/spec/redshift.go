@@ -178,10 +178,16 @@ func (r RedshiftDelivery) Validate(path string, intermediate S3Delivery, backup 
 	default:
 		c.Add("Intermediate.Compression", string(intermediate.Compression), "it must be GZIP or UNCOMPRESSED", "leave it empty for GZIP")
 	}
+	prefix := intermediate.Prefix
 	intermediate.Compression = ""
 	c.besideRedshift("Intermediate", intermediate)
 	if backup != nil {
 		c.besideRedshift("Backup", *backup)
+		c.Within("Backup", backup.BackupInterval)
+		own, its := orText(backup.Prefix, "source/"), orText(prefix, d.Table+"/")
+		if !IsToken(own) && !IsToken(its) && (strings.HasPrefix(own, its) || strings.HasPrefix(its, own)) {
+			c.Add("Backup.Prefix", own, "records as they came would lie among the objects that are copied, under "+its, "begin it with something else, or set Intermediate.Prefix")
+		}
 		if backup.Expiration != 0 {
 			c.Add("Backup.Expiration", backup.Expiration, "the backup is in the intermediate bucket", "set Intermediate.Expiration")
 		}
@@ -196,16 +202,12 @@ func (c *Check) besideRedshift(field string, s S3Delivery) {
 	if strings.Contains(s.Prefix, "!{") && !IsToken(s.Prefix) {
 		c.Add(field+".Prefix", s.Prefix, "in front of Redshift it is taken as it is: Firehose adds year, month, day and hour", "leave the expressions out")
 	}
+	plainPrefix(c, field+".Prefix", s.Prefix)
 	if s.ErrorPrefix != "" {
 		c.Add(field+".ErrorPrefix", s.ErrorPrefix, "Firehose takes none in front of Redshift", "leave it out; what fails is under processing-failed/ and errors/, after Prefix")
 	}
 	s.Prefix, s.ErrorPrefix = "", ""
-	if err, ok := s.Validate("").(*Invalid); ok {
-		for _, p := range err.Problems {
-			p.Field = field + "." + p.Field
-			c.problems = append(c.problems, p)
-		}
-	}
+	c.Within(field, func(c *Check) { c.Merge(s.Validate("")) })
 }
 
 // checkCopy notes what COPY wouldn't take, or would take otherwise than it looks;
@@ -229,6 +231,9 @@ func (r RedshiftDelivery) checkCopy(c *Check, given RedshiftDelivery) {
 	} else if word := sql.Words(format, 1); !slices.Contains(copyFormats, word) || !oneClause(format) {
 		c.Add("Format", format, "it begins with one of "+strings.Join(copyFormats, ", ")+" and is one clause of COPY", "write it as in JSON 'auto', and other options into Options")
 	}
+	if n := len(strings.Join(r.Columns, ",")); n > RedshiftCopy.Max {
+		c.Add("Columns", fmt.Sprintf("%d characters together", n), RedshiftCopy.String(), "shorten the names, or load fewer")
+	}
 	r.checkPaths(c, given)
 	options := map[string]bool{}
 	for i, option := range r.Options {
@@ -243,6 +248,9 @@ func (r RedshiftDelivery) checkCopy(c *Check, given RedshiftDelivery) {
 			c.Add(field, option, "COPY takes an option once", "leave one of them out")
 		}
 		options[word] = true
+	}
+	if n := len(r.CopyOptions("", "")); n > RedshiftCopy.Max {
+		c.Add("Options", fmt.Sprintf("%d characters with Format", n), RedshiftCopy.String(), "leave some out")
 	}
 }
 

@@ -2,13 +2,14 @@ package spec
 
 import (
 	"regexp"
+	"slices"
 	"time"
 )
 
 // RedshiftWorkgroup are the settings of a new Redshift Serverless workgroup and its
 // namespace.
 type RedshiftWorkgroup struct {
-	// Name of both, 3 to 64 lower-case letters, digits and hyphens; by default one is
+	// Name of both, 3 to 63 lower-case letters, digits and hyphens, no hyphen at an end; by default one is
 	// made of the construct's path and the stack's id, so that a namespace which a
 	// deleted stack has left behind is in nobody's way.
 	Name string
@@ -29,7 +30,8 @@ type RedshiftCluster struct {
 	Name string
 	// NodeType; "ra3.large" by default.
 	NodeType string
-	// Nodes, 1 to 128; 1 by default, a cluster without a leader of its own.
+	// Nodes, 1 to 128; 1 by default, a cluster without a leader of its own. The types
+	// ra3.4xlarge, ra3.16xlarge and dc2.8xlarge have 2 at least.
 	Nodes int
 	// Port, 5,431 to 5,455 or 8,191 to 8,215; 5,439 by default.
 	Port int
@@ -58,16 +60,22 @@ func (c RedshiftCluster) WithDefaults() RedshiftCluster {
 const redshiftPort = 5_439
 
 var (
-	workgroupName   = regexp.MustCompile(`^[a-z0-9-]{3,64}$`)
-	clusterName     = regexp.MustCompile(`^[a-z]([a-z0-9]|-[a-z0-9]){0,62}$`)
-	clusterNodeType = regexp.MustCompile(`^[a-z][a-z0-9]*\.[a-z0-9]+$`)
+	clusterNodeType  = regexp.MustCompile(`^[a-z][a-z0-9]*\.[a-z0-9]+$`)
+	clusterNodeTypes = []string{"ra3.4xlarge", "ra3.16xlarge", "dc2.8xlarge"} // of two nodes at least
+)
+
+// Redshift's rules for names. A workgroup's address begins with its name, and Firehose
+// takes a host's labels only.
+var (
+	WorkgroupName = Pattern{regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`), "a workgroup's name is 3 to 63 lower-case letters, digits and hyphens, with no hyphen at its ends"}
+	ClusterName   = Pattern{regexp.MustCompile(`^[a-z]([a-z0-9]|-[a-z0-9]){0,62}$`), "a cluster's name is 1 to 63 lower-case letters, digits and single hyphens, and begins with a letter"}
 )
 
 // Validate returns every problem of w as an [*Invalid], with path before each.
 func (w RedshiftWorkgroup) Validate(path string) error {
 	c, d := At(path), w.WithDefaults()
-	if d.Name != "" && !IsToken(d.Name) && !workgroupName.MatchString(d.Name) {
-		c.Add("Name", d.Name, "a workgroup's name is 3 to 64 lower-case letters, digits and hyphens", "rename it, or leave it out")
+	if d.Name != "" {
+		c.Pattern("Name", d.Name, WorkgroupName)
 	}
 	within(c, "BaseCapacity", d.BaseCapacity, RedshiftBaseCapacity)
 	step := 8
@@ -90,13 +98,16 @@ func (w RedshiftWorkgroup) Validate(path string) error {
 // Validate returns every problem of r as an [*Invalid], with path before each.
 func (r RedshiftCluster) Validate(path string) error {
 	c, d := At(path), r.WithDefaults()
-	if d.Name != "" && !IsToken(d.Name) && !clusterName.MatchString(d.Name) {
-		c.Add("Name", d.Name, "a cluster's name is 1 to 63 lower-case letters, digits and single hyphens, and begins with a letter", "rename it, or leave it out")
+	if d.Name != "" {
+		c.Pattern("Name", d.Name, ClusterName)
 	}
 	if !IsToken(d.NodeType) && !clusterNodeType.MatchString(d.NodeType) {
 		c.Add("NodeType", d.NodeType, "a node type is a family and a size", "write it like ra3.large")
 	}
 	within(c, "Nodes", d.Nodes, RedshiftNodes)
+	if d.Nodes == 1 && slices.Contains(clusterNodeTypes, d.NodeType) {
+		c.Add("Nodes", d.Nodes, "a cluster of "+d.NodeType+" has two nodes at least", "set it to 2 or more, or use ra3.large or ra3.xlplus")
+	}
 	checkRedshiftPort(c, d.Port)
 	within(c, "SnapshotRetention", d.SnapshotRetention, RedshiftSnapshotRetention)
 	if d.SnapshotRetention%(24*time.Hour) != 0 {

@@ -298,6 +298,14 @@ func (s S3Delivery) destination(c *Check, d S3Delivery) {
 	}
 }
 
+// BackupInterval notes an interval that Firehose takes only where records are
+// delivered to S3, not where they are kept there beside their destination.
+func (s S3Delivery) BackupInterval(c *Check) {
+	if d := s.WithDefaults(); d.BufferInterval >= S3BufferInterval.Min && d.BufferInterval < BackupBufferInterval.Min {
+		within(c, "BufferInterval", d.BufferInterval, BackupBufferInterval)
+	}
+}
+
 // DestinationOnly notes what of s Firehose knows only for the destination S3, and
 // not where another destination's records fail to.
 func (s S3Delivery) DestinationOnly(c *Check) {

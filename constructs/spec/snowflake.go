@@ -2,6 +2,7 @@ package spec
 
 import (
 	"regexp"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -77,7 +78,7 @@ func (s SnowflakeDelivery) Validate(path string) error {
 		c.Pattern("AccountURL", d.AccountURL, SnowflakeURL)
 	}
 	for _, part := range []struct{ field, name string }{{"Database", d.Database}, {"Schema", d.Schema}, {"Table", d.Table}} {
-		if part.name == "" {
+		if strings.TrimSpace(part.name) == "" {
 			c.Add(part.field, nil, "rows go to a table of a schema of a database", "name it")
 			continue
 		}

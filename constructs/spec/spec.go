@@ -100,7 +100,9 @@ func (c *Check) Add(field string, value any, want, fix string) {
 	case string:
 		text = fmt.Sprintf("%q", v)
 	case time.Duration:
-		text = plain(v)
+		if text = plain(v); v == Forever {
+			text = "Forever"
+		}
 	case fmt.Stringer, error:
 	default:
 		if k := fmt.Sprintf("%q", text); fmt.Sprintf("%#v", value) == k {
@@ -136,6 +138,16 @@ func (c *Check) Merge(err error) {
 	} else if err != nil {
 		c.Add("settings", err, "they must be readable", "see the message")
 	}
+}
+
+// Within runs check, and puts field before the fields of what it notes.
+func (c *Check) Within(field string, check func(*Check)) {
+	own := At(c.path)
+	check(own)
+	for i := range own.problems {
+		own.problems[i].Field = field + "." + own.problems[i].Field
+	}
+	c.problems = append(c.problems, own.problems...)
 }
 
 // Err is nil or an [*Invalid] with every problem noted.

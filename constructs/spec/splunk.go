@@ -59,7 +59,7 @@ func (s SplunkDelivery) WithDefaults() SplunkDelivery {
 func (s SplunkDelivery) Validate(path string) error {
 	c, d := At(path), s.WithDefaults()
 	address(c, "Endpoint", d.Endpoint, SplunkEndpoint, "https://http-inputs-firehose-shop.splunkcloud.com:443")
-	if strings.Contains(d.Endpoint, "/services/collector") {
+	if strings.Contains(d.Endpoint, "/services/collector") || strings.Contains(d.Endpoint, "?") {
 		c.Add("Endpoint", d.Endpoint, "Firehose appends the collector's path itself", "end it with the port")
 	}
 	oneOf(c, "EndpointType", d.EndpointType, Raw, Event)
@@ -84,12 +84,17 @@ func address(c *Check, field, value string, length Limit[int], example string) {
 		c.Add(field, "an address that can't be read", "Firehose delivers to a URL", fix)
 		return
 	}
-	value = u.Redacted() // a password isn't repeated
+	https := strings.HasPrefix(value, "https://") // Firehose takes no capitals
+	if u.User != nil {
+		value = u.Redacted() // a password isn't repeated
+	}
 	switch {
-	case u.Scheme != "https", u.Hostname() == "":
+	case !https, u.Hostname() == "":
 		c.Add(field, value, "Firehose delivers to an address that begins with https:// and names a host", fix)
 	case u.User != nil:
 		c.Add(field, value, "credentials stay in Secrets Manager, as a template is no secret", "leave them out of the address")
+	case u.Fragment != "":
+		c.Add(field, value, "what is behind # is sent to nobody", "leave it out")
 	case len(value) > length.Max:
 		c.Add(field, value, length.String(), "shorten it")
 	}

@@ -244,6 +244,8 @@ func TestIcebergSettingsThatCantHoldAreRefused(t *testing.T) {
 		"a database that is none":           {set(spec.IcebergDelivery{Databases: []string{"*"}, Route: spec.IcebergRoute{Table: ".t"}}), "Databases[0]"},
 		"half a route":                      {set(spec.IcebergDelivery{Tables: []spec.IcebergTable{}, Databases: []string{"events"}, Route: spec.IcebergRoute{Table: ".t"}}), "Route.Database"},
 		"a route that is no jq":             {set(spec.IcebergDelivery{Route: spec.IcebergRoute{Table: ".t[", Operation: "}"}}), "Route.Table Route.Operation"},
+		"an operation of no table":          {set(spec.IcebergDelivery{Route: spec.IcebergRoute{Operation: `"upsert"`}}), "Route.Operation"},
+		"a function that jq lacks":          {set(spec.IcebergDelivery{Route: spec.IcebergRoute{Operation: "upsert"}}), "Route.Operation"},
 		"a route that is too long":          {set(spec.IcebergDelivery{Route: spec.IcebergRoute{Table: `"` + strings.Repeat("t", 5100) + `"`}}), "Route"},
 		"a route known at deployment":       {set(spec.IcebergDelivery{Route: spec.IcebergRoute{Table: *awscdk.Aws_STACK_NAME()}}), "Route.Table"},
 		"updates of an append-only table":   {set(spec.IcebergDelivery{AppendOnly: true, Route: spec.IcebergRoute{Operation: ".op"}}), "Route.Operation"},

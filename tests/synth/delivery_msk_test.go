@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
 	"github.com/aws/jsii-runtime-go"
 	"github.com/google/go-cmp/cmp"
 
@@ -143,6 +144,17 @@ func TestTopicsThatCantBeDeliveredAreRefused(t *testing.T) {
 		"a topic's ARN": {func(_ awscdk.Stack, p *delivery.Props) {
 			p.MSK.Cluster = jsii.String(strings.Replace(clusterARN, "cluster", "topic", 1))
 		}, "Cluster"},
+		"copies of a topic's records": {func(_ awscdk.Stack, p *delivery.Props) {
+			p.To = delivery.HTTPEndpoint{HTTPEndpointDelivery: spec.HTTPEndpointDelivery{URL: "https://example.com", BackupAll: true}}
+		}, "BackupAll"},
+		"copies of a topic's objects": {func(_ awscdk.Stack, p *delivery.Props) { p.To = delivery.S3{Backup: &delivery.Backup{}} }, "Backup"},
+		"copies beside Redshift": {func(s awscdk.Stack, p *delivery.Props) {
+			p.To = delivery.Redshift{
+				RedshiftDelivery: spec.RedshiftDelivery{Table: "orders"}, Backup: &spec.S3Delivery{},
+				Warehouse:   delivery.ExistingCluster{Name: "c", Address: "c.abc.us-east-1.redshift.amazonaws.com"},
+				Credentials: awssecretsmanager.NewSecret(s, jsii.String("Secret"), nil),
+			}
+		}, "Backup"},
 		"an unknown way":                    {func(_ awscdk.Stack, p *delivery.Props) { p.MSK.Connectivity = "VPN" }, "Connectivity"},
 		"a time before time":                {func(_ awscdk.Stack, p *delivery.Props) { p.MSK.ReadFrom = spec.Earliest.Add(-time.Second) }, "ReadFrom"},
 		"a part of a second":                {func(_ awscdk.Stack, p *delivery.Props) { p.MSK.ReadFrom = spec.Earliest.Add(time.Millisecond) }, "ReadFrom"},

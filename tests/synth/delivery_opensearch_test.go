@@ -375,7 +375,7 @@ func TestASearchTellsHowItIs(t *testing.T) {
 	if got := names(all.Signals()); got != "Quota PutThrottled Freshness Success BackupSuccess BackupFreshness" {
 		t.Errorf("signals %s", got)
 	}
-	if s := signal(t, all, "BackupFreshness"); s.Metric.Name != "BackupToS3.DataFreshness" || s.Threshold != 600 {
+	if s := signal(t, all, "BackupFreshness"); s.Metric.Name != "DeliveryToS3.DataFreshness" || s.Threshold != 600 {
 		t.Errorf("%+v", s)
 	}
 	if s := signal(t, all, "Success"); s.Metric.Name != "DeliveryToAmazonOpenSearchServerless.Success" {
@@ -450,6 +450,7 @@ func TestOpenSearchSettingsThatCantHoldAreRefused(t *testing.T) {
 	}{
 		"nothing":                   {delivery.OpenSearchServerless{}, "Index Collection.Name Collection.Arn Collection.Endpoint"},
 		"an endpoint without https": {delivery.OpenSearchServerless{Collection: delivery.Collection{Name: aCollection.Name, Arn: aCollection.Arn, Endpoint: jsii.String("abc.aoss")}, OpenSearchServerlessDelivery: spec.OpenSearchServerlessDelivery{Index: "i"}}, "Collection.Endpoint"},
+		"every collection":          {delivery.OpenSearchServerless{Collection: delivery.Collection{Name: jsii.String("*"), Arn: aCollection.Arn, Endpoint: aCollection.Endpoint}, OpenSearchServerlessDelivery: spec.OpenSearchServerlessDelivery{Index: "i"}}, "Collection.Name"},
 		"a buffer that is too big":  {delivery.OpenSearchServerless{Collection: aCollection, OpenSearchServerlessDelivery: spec.OpenSearchServerlessDelivery{Index: "i", BufferSize: 101, Retry: 8000 * time.Second}}, "BufferSize Retry"},
 		"a bucket's setting":        {delivery.OpenSearchServerless{Collection: aCollection, OpenSearchServerlessDelivery: spec.OpenSearchServerlessDelivery{Index: "i"}, Failed: delivery.S3{S3Delivery: spec.S3Delivery{ErrorPrefix: "e/"}}}, "Failed.ErrorPrefix"},
 	} {

@@ -349,6 +349,11 @@ func TestS3DeliveriesRefuseWhatFirehoseWould(t *testing.T) {
 		"a struct with anything in it":     {parquet(delivery.Schema{Schema: spec.Schema{Row: struct{ A any }{}}}), "Schema.Row.A"},
 		"a table's name with a hyphen":     {parquet(delivery.Schema{Schema: plain, Table: "my-table"}), "Schema.Table"},
 		"an existing table without a name": {parquet(delivery.Schema{Existing: &delivery.GlueTable{}}), "Schema.Existing.Database Schema.Existing.Name"},
+		"an existing table with a space":   {parquet(delivery.Schema{Existing: &delivery.GlueTable{Database: "d", Name: "my table"}}), "Schema.Existing.Name"},
+		"a catalog that is no account":     {parquet(delivery.Schema{Existing: &delivery.GlueTable{Database: "d", Name: "n", CatalogID: "mine"}}), "Schema.Existing.CatalogID"},
+		"a version that is no number":      {parquet(delivery.Schema{Existing: &delivery.GlueTable{Database: "d", Name: "n", Version: "new"}}), "Schema.Existing.Version"},
+		"a prefix of two lines":            {s3(spec.S3Delivery{Prefix: "a/\nb/"}), "Prefix"},
+		"a prefix of 1,025 characters":     {s3(spec.S3Delivery{Prefix: strings.Repeat("p", 1_025)}), "Prefix"},
 		"an existing table and columns":    {parquet(delivery.Schema{Schema: plain, Existing: &delivery.GlueTable{Database: "d", Name: "n"}}), "Schema.Existing"},
 		"columns of records as they are":   {func(awscdk.Stack) props { return props{To: delivery.S3{Schema: delivery.Schema{Schema: plain}}} }, "Schema"},
 		"a table at the bucket's root": {func(awscdk.Stack) props {
@@ -372,6 +377,10 @@ func TestS3DeliveriesRefuseWhatFirehoseWould(t *testing.T) {
 			domain := awsopensearchservice.Domain_FromDomainEndpoint(stack, jsii.String("Theirs"), jsii.String("https://search-x-abc.eu-west-1.es.amazonaws.com"))
 			return props{CloudWatchLogs: &delivery.CloudWatchLogs{MessagesOnly: true}, To: delivery.OpenSearch{Domain: domain, OpenSearchDelivery: spec.OpenSearchDelivery{Index: "x"}}}
 		}, "CloudWatchLogs"},
+		"logs into a search index, by a pointer": {func(stack awscdk.Stack) props {
+			domain := awsopensearchservice.Domain_FromDomainEndpoint(stack, jsii.String("Theirs"), jsii.String("https://search-x-abc.eu-west-1.es.amazonaws.com"))
+			return props{CloudWatchLogs: &delivery.CloudWatchLogs{}, To: &delivery.OpenSearch{Domain: domain, OpenSearchDelivery: spec.OpenSearchDelivery{Index: "x"}}}
+		}, "CloudWatchLogs"},
 		"whole documents into Splunk": {func(stack awscdk.Stack) props {
 			token := awssecretsmanager.NewSecret(stack, jsii.String("Token"), nil)
 			return props{CloudWatchLogs: &delivery.CloudWatchLogs{}, To: delivery.Splunk{Token: token, SplunkDelivery: spec.SplunkDelivery{Endpoint: "https://splunk.example.com:8088"}}}
@@ -383,5 +392,20 @@ func TestS3DeliveriesRefuseWhatFirehoseWould(t *testing.T) {
 			p.DirectPut = &delivery.DirectPut{}
 			refused(t, "Test/X", c.want, func() { delivery.New(stack, "X", p) })
 		})
+	}
+}
+
+// A format is a value; by a pointer it is the same.
+func TestAFormatByAPointerIsThatFormat(t *testing.T) {
+	app, stack := newStack(t)
+	delivery.New(stack, "X", delivery.Props{DirectPut: &delivery.DirectPut{}, To: delivery.S3{
+		S3Delivery: spec.S3Delivery{Format: &spec.ORC{}}, Schema: delivery.Schema{Schema: spec.Schema{Columns: []spec.Column{{Name: "a", Type: "int"}}}},
+	}})
+	template := synth(t, app, "Test")
+	_, table := template.Only(t, "AWS::Glue::Table")
+	_, firehose := template.Only(t, "AWS::KinesisFirehose::DeliveryStream")
+	serializer := at(firehose.Properties, "ExtendedS3DestinationConfiguration", "DataFormatConversionConfiguration", "OutputFormatConfiguration", "Serializer")
+	if got := at(table.Properties, "TableInput", "Parameters", "classification"); got != "orc" || at(serializer, "OrcSerDe") == nil {
+		t.Errorf("the table is of %v, the objects of %v", got, serializer)
 	}
 }

@@ -112,6 +112,7 @@ func TestSnowflakeSettingsThatCantHoldAreRefused(t *testing.T) {
 		fields string
 	}{
 		"nothing":                         {func(s *delivery.Snowflake) { *s = delivery.Snowflake{} }, "AccountURL Database Schema Table KeyPair"},
+		"a blank table":                   {func(s *delivery.Snowflake) { s.Table = " " }, "Table"},
 		"another site":                    {func(s *delivery.Snowflake) { s.AccountURL = "https://snowflake.example.com" }, "AccountURL"},
 		"a site that only looks like it":  {func(s *delivery.Snowflake) { s.AccountURL = "https://xy12345.snowflakecomputing.com.example.org" }, "AccountURL"},
 		"a URL without TLS":               {func(s *delivery.Snowflake) { s.AccountURL = "http://xy12345.snowflakecomputing.com" }, "AccountURL"},

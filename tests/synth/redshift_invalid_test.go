@@ -54,6 +54,16 @@ func TestRedshiftRefusesWhatCantBeDelivered(t *testing.T) {
 	warehouse := func(w delivery.Warehouse) func(constructs.Construct) {
 		return to(func(_ constructs.Construct, r *delivery.Redshift) { r.Warehouse = w })
 	}
+	inVPC := func(zones int, kind awsec2.SubnetType, w func(delivery.WarehouseNetwork) delivery.Warehouse) func(constructs.Construct) {
+		return to(func(scope constructs.Construct, r *delivery.Redshift) {
+			r.Warehouse = w(delivery.WarehouseNetwork{VPC: awsec2.NewVpc(scope, jsii.String("VPC"), &awsec2.VpcProps{
+				AvailabilityZones:   jsii.Strings([]string{"us-east-1a", "us-east-1b", "us-east-1c"}[:zones]...),
+				SubnetConfiguration: &[]*awsec2.SubnetConfiguration{{Name: jsii.String("Only"), SubnetType: kind}},
+			})})
+		})
+	}
+	workgroupIn := func(n delivery.WarehouseNetwork) delivery.Warehouse { return delivery.Workgroup{WarehouseNetwork: n} }
+	clusterIn := func(n delivery.WarehouseNetwork) delivery.Warehouse { return delivery.Cluster{WarehouseNetwork: n} }
 	secret := func(scope constructs.Construct) awssecretsmanager.ISecret {
 		return awssecretsmanager.NewSecret(scope, jsii.String("Secret"), nil)
 	}
@@ -180,11 +190,21 @@ func TestRedshiftRefusesWhatCantBeDelivered(t *testing.T) {
 		"a cluster without nodes":           {warehouse(delivery.Cluster{RedshiftCluster: spec.RedshiftCluster{Nodes: -1}}), "Warehouse.Nodes"},
 		"a node type without a size":        {warehouse(delivery.Cluster{RedshiftCluster: spec.RedshiftCluster{NodeType: "ra3"}}), "Warehouse.NodeType"},
 		"a cluster's name with two hyphens": {warehouse(delivery.Cluster{RedshiftCluster: spec.RedshiftCluster{Name: "a--b"}}), "Warehouse.Name"},
+		"a large node alone":                {warehouse(delivery.Cluster{RedshiftCluster: spec.RedshiftCluster{NodeType: "ra3.4xlarge"}}), "Warehouse.Nodes"},
+		"a workgroup's name with an end":    {warehouse(delivery.Workgroup{RedshiftWorkgroup: spec.RedshiftWorkgroup{Name: "orders-"}}), "Warehouse.Name"},
+		"a workgroup in two zones":          {inVPC(2, awsec2.SubnetType_PUBLIC, workgroupIn), "Warehouse.Subnets"},
+		"a workgroup in a private VPC":      {inVPC(3, awsec2.SubnetType_PRIVATE_ISOLATED, workgroupIn), "Warehouse.Subnets"},
+		"a cluster in a private VPC":        {inVPC(3, awsec2.SubnetType_PRIVATE_ISOLATED, clusterIn), "Warehouse.Subnets"},
 		"snapshots for half a day":          {warehouse(delivery.Cluster{RedshiftCluster: spec.RedshiftCluster{SnapshotRetention: 36 * time.Hour}}), "Warehouse.SnapshotRetention"},
 		"subnets of no VPC": {
 			warehouse(delivery.Workgroup{WarehouseNetwork: delivery.WarehouseNetwork{Subnets: &awsec2.SubnetSelection{}}}), "Warehouse.Subnets",
 		},
 		"an existing workgroup without a name": {warehouse(delivery.ExistingWorkgroup{}), "Warehouse.Name Warehouse.Admin Warehouse.SecurityGroup"},
+		"an existing workgroup of any name":    {warehouse(delivery.ExistingWorkgroup{Name: "*"}), "Warehouse.Name Warehouse.Admin Warehouse.SecurityGroup"},
+		"an existing cluster of two": {
+			warehouse(delivery.ExistingCluster{Name: "a,b", Address: "a.abc.us-east-1.redshift.amazonaws.com"}),
+			"Warehouse.Name Warehouse.Admin Warehouse.SecurityGroup",
+		},
 		"an existing cluster at a URL": {
 			warehouse(delivery.ExistingCluster{Name: "c", Address: "jdbc:redshift://c.abc.us-east-1.redshift.amazonaws.com:5439/dev"}),
 			"Warehouse.Address Warehouse.Admin Warehouse.SecurityGroup",
@@ -206,6 +226,22 @@ func TestRedshiftRefusesWhatCantBeDelivered(t *testing.T) {
 			r.Backup = &spec.S3Delivery{Prefix: "a/!{timestamp:yyyy}/"}
 		}), "Backup.Prefix"},
 		"a backup of no format": {to(func(_ constructs.Construct, r *delivery.Redshift) { r.Backup = &spec.S3Delivery{Compression: "LZO"} }), "Backup.Compression"},
+		"a backup among the objects": {to(func(_ constructs.Construct, r *delivery.Redshift) {
+			r.Backup = &spec.S3Delivery{Prefix: "orders/raw/"}
+		}), "Backup.Prefix"},
+		"objects among the backups": {to(func(_ constructs.Construct, r *delivery.Redshift) {
+			r.Intermediate.Prefix, r.Backup = "source/orders/", &spec.S3Delivery{}
+		}), "Backup.Prefix"},
+		"a backup without a buffer": {to(func(_ constructs.Construct, r *delivery.Redshift) {
+			r.Backup = &spec.S3Delivery{BufferInterval: spec.Zero}
+		}), "Backup.BufferInterval"},
+		"columns longer than Firehose takes": {settings(func(s *spec.RedshiftDelivery) {
+			for i := range 100 {
+				s.Columns = append(s.Columns, fmt.Sprintf("c%0109d", i))
+			}
+		}), "Columns"},
+		"options longer than Firehose takes": {options("NULL '" + strings.Repeat("x", 10_240) + "'"), "Options"},
+		"a prefix of 1,025 characters":       {objects(spec.S3Delivery{Prefix: strings.Repeat("p", 1_025)}), "Intermediate.Prefix"},
 		"a backup that expires": {to(func(_ constructs.Construct, r *delivery.Redshift) {
 			r.Backup = &spec.S3Delivery{Expiration: 24 * time.Hour}
 		}), "Backup.Expiration"},

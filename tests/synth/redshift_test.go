@@ -109,6 +109,29 @@ func redshift(t *testing.T, r func(stack awscdk.Stack) delivery.Redshift) (*snap
 	return synth(t, app, "Test"), d
 }
 
+// Northern California shows an account two zones; Redshift Serverless takes its
+// three subnets in them.
+func TestAWorkgroupIsInTheZonesThatItsRegionHas(t *testing.T) {
+	for region, want := range map[string][]float64{"us-east-1": {0, 1, 2}, "us-west-1": {0, 1, 0}} {
+		t.Run(region, func(t *testing.T) {
+			app := newApp(t, false)
+			stack := awscdk.NewStack(app, jsii.String("Test"), &awscdk.StackProps{Env: &awscdk.Environment{Region: jsii.String(region)}})
+			delivery.New(stack, "D", delivery.Props{DirectPut: &delivery.DirectPut{}, To: delivery.Redshift{
+				RedshiftDelivery: spec.RedshiftDelivery{Table: "orders", Row: order{}}, PubliclyReachable: true,
+			}})
+			template := synth(t, app, "Test")
+			_, workgroup := template.Only(t, "AWS::RedshiftServerless::Workgroup")
+			var got []float64
+			for _, subnet := range list(at(workgroup.Properties, "SubnetIds")) {
+				got = append(got, at(template.Resources[refers(subnet)].Properties, "AvailabilityZone", "Fn::Select", 0).(float64))
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("zones (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestADeliveryToRedshiftHasEverythingItNeeds(t *testing.T) {
 	template, d := redshift(t, func(awscdk.Stack) delivery.Redshift {
 		return delivery.Redshift{RedshiftDelivery: spec.RedshiftDelivery{Schema: "shop", Table: "orders", Row: order{}, Migrations: migrations}, PubliclyReachable: true}
@@ -289,7 +312,7 @@ func TestDeliveriesShareAWarehouse(t *testing.T) {
 }
 
 func TestExistingWarehousesAreTakenAsTheyAre(t *testing.T) {
-	const address = "w.111122223333.us-east-1.redshift-serverless.amazonaws.com"
+	const address = "wh1.111122223333.us-east-1.redshift-serverless.amazonaws.com"
 	imported := func(stack awscdk.Stack, id string) awssecretsmanager.ISecret {
 		return awssecretsmanager.Secret_FromSecretCompleteArn(stack, jsii.String(id), jsii.String("arn:aws:secretsmanager:us-east-1:111122223333:secret:"+id+"-AbCdEf"))
 	}
@@ -303,13 +326,13 @@ func TestExistingWarehousesAreTakenAsTheyAre(t *testing.T) {
 	}{
 		"a workgroup with its table": {func(stack awscdk.Stack) delivery.Redshift {
 			return delivery.Redshift{
-				RedshiftDelivery: spec.RedshiftDelivery{Table: "orders"}, Credentials: imported(stack, "user"), Warehouse: delivery.ExistingWorkgroup{Name: "w"},
+				RedshiftDelivery: spec.RedshiftDelivery{Table: "orders"}, Credentials: imported(stack, "user"), Warehouse: delivery.ExistingWorkgroup{Name: "wh1"},
 			}
-		}, "jdbc:redshift://w.", 0, 0},
+		}, "jdbc:redshift://wh1.", 0, 0},
 		"a workgroup that is opened": {func(stack awscdk.Stack) delivery.Redshift {
 			return delivery.Redshift{
 				RedshiftDelivery: spec.RedshiftDelivery{Table: "orders", Row: order{}}, PubliclyReachable: true,
-				Warehouse: delivery.ExistingWorkgroup{Name: "w", ID: "1234", Address: address, Admin: imported(stack, "admin"), SecurityGroup: group(stack)},
+				Warehouse: delivery.ExistingWorkgroup{Name: "wh1", ID: "1234", Address: address, Admin: imported(stack, "admin"), SecurityGroup: group(stack)},
 			}
 		}, "jdbc:redshift://" + address + ":5439/dev", 1, 1},
 		"a cluster": {func(stack awscdk.Stack) delivery.Redshift {
