@@ -33,6 +33,7 @@ import (
 	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/millrace/millrace/lambdas/kit/kpl"
 	"github.com/millrace/millrace/lambdas/kit/reject"
 	pace "github.com/millrace/millrace/lambdas/pace/handler"
 	"github.com/millrace/millrace/lambdas/race"
@@ -160,6 +161,20 @@ func TestThePipelineUnderFaults(t *testing.T) {
 			}
 			return nil
 		})
+	})
+
+	t.Run("records that a producer aggregated", func(t *testing.T) {
+		a, err := kpl.NewAggregator(kpl.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range []string{record("monaco", "r1", 1, 10), record("monaco", "r2", 1, 12), record("monaco", "r1", 2, 20)} {
+			if _, err := a.Add("k", "", []byte(r)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.put(t, "monaco", string(a.Flush()[0].Data))
+		p.eventually(t, func() error { return p.holds("monaco", map[string]int64{"r1": 2, "r2": 1}) })
 	})
 
 	t.Run("a part that breaks raises its alarm, and nothing is lost when it is mended", func(t *testing.T) {
