@@ -179,14 +179,15 @@ func (o OpenSearchServerless) attach(d *Delivery, props *awskinesisfirehose.CfnD
 	}
 }
 
-// access is the collection's own admission of the delivery's role: the two
-// permissions that Firehose's documentation names, for one index.
+// access is the collection's own admission of the delivery's role: the three
+// permissions that Firehose's documentation names, for one index:
+// https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-serverless
 func (o OpenSearchServerless) access(d *Delivery) awscdk.CfnResource {
 	policy := []any{map[string]any{
 		"Rules": []any{map[string]any{
 			"ResourceType": "index",
 			"Resource":     []any{"index/" + *o.Collection.Name + "/" + o.Index},
-			"Permission":   []any{"aoss:CreateIndex", "aoss:WriteDocument"},
+			"Permission":   []any{"aoss:CreateIndex", "aoss:UpdateIndex", "aoss:WriteDocument"},
 		}},
 		"Principal": []any{*d.role.RoleArn()},
 	}}

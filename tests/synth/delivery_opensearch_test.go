@@ -317,7 +317,7 @@ func TestACollectionAdmitsTheDeliveryBeforeItIsMade(t *testing.T) {
 		t.Fatalf("%v: %v", err, joined(at(policy.Properties, "Policy")))
 	}
 	rule := document[0].Rules[0]
-	if rule.ResourceType != "index" || !slices.Equal(rule.Resource, []string{"index/orders/races"}) || !slices.Equal(rule.Permission, []string{"aoss:CreateIndex", "aoss:WriteDocument"}) {
+	if rule.ResourceType != "index" || !slices.Equal(rule.Resource, []string{"index/orders/races"}) || !slices.Equal(rule.Permission, []string{"aoss:CreateIndex", "aoss:UpdateIndex", "aoss:WriteDocument"}) {
 		t.Errorf("%+v", rule)
 	}
 	if p := document[0].Principal; len(p) != 1 || !strings.HasPrefix(p[0], "<DRole") {
