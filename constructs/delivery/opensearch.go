@@ -208,5 +208,5 @@ func (o OpenSearchServerless) signals(d *Delivery) []watch.Signal {
 func openSearchSignals(d *Delivery, metrics string, interval time.Duration, failed S3, all bool) []watch.Signal {
 	signals := onPage("delivery-opensearch", d.delivered(metrics, "OpenSearch", interval,
 		"Read the delivery's log and the failed documents, which have OpenSearch's own answers; check its health, its disk, and who may write to the index."))
-	return append(signals, d.backedUp("DeliveryToS3", "DeliveryToS3", failed, all)...)
+	return append(signals, d.backedUp(failed, all)...)
 }
