@@ -304,11 +304,8 @@ func (r Redshift) migrate(d *Delivery, settings spec.RedshiftDelivery, place *wa
 }
 
 func (r Redshift) signals(d *Delivery) []watch.Signal {
-	signals := d.delivered("DeliveryToRedshift", "Redshift", r.Intermediate.WithDefaults().BufferInterval,
-		"Read the delivery's log and Redshift's sys_load_error_detail; what was given up is named by the manifests under errors/.")
-	for i := range signals {
-		signals[i].Runbook = "delivery-redshift"
-	}
+	signals := onPage("delivery-redshift", d.delivered("DeliveryToRedshift", "Redshift", r.Intermediate.WithDefaults().BufferInterval,
+		"Read the delivery's log and Redshift's sys_load_error_detail; what was given up is named by the manifests under errors/."))
 	to := func(name, graph, metric, why string) watch.Signal {
 		return watch.Signal{
 			Owner: d.construct, Name: name, Graph: graph, Metric: d.metric(metric+".Success", "Average"), Runbook: "delivery-redshift-bucket",
