@@ -34,14 +34,22 @@ func backupMode(all bool, everything, failed string) *string {
 	return jsii.String(failed)
 }
 
-// backedUp are the signals of the bucket of a destination that isn't S3; metrics is
-// what the names of its metrics begin with, and every that of what is written where
-// it has all records, which differ by destination. While neither the destination nor
-// the bucket takes records, Firehose delivers none.
-func (d *Delivery) backedUp(metrics, every string, s S3, all bool) []watch.Signal {
+// kept is a metric of what is written to S3 beside a destination: AWS publishes it by
+// the one name or the other, which differs by destination and by what is kept, and
+// for HTTP endpoints isn't documented.
+func (d *Delivery) kept(name, statistic, worse, graph string) watch.Metric {
+	return watch.Metric{Label: graph, Expression: worse + "([m0, m1])", Using: []watch.Metric{
+		d.metric("DeliveryToS3."+name, statistic), d.metric("BackupToS3."+name, statistic),
+	}}
+}
+
+// backedUp are the signals of the bucket of a destination that isn't S3. While neither
+// the destination nor the bucket takes records, Firehose delivers none.
+func (d *Delivery) backedUp(s S3, all bool) []watch.Signal {
+	const success, freshness = "Writes to the backup bucket (share)", "Age of the oldest record not in the backup bucket (s)"
 	const page, do = "delivery-backup", "Read the delivery's log; check the bucket's policy and key and Firehose's role."
 	signals := []watch.Signal{{
-		Owner: d.construct, Name: "BackupSuccess", Graph: "Writes to the backup bucket (share)", Metric: d.metric(metrics+".Success", "Average"),
+		Owner: d.construct, Name: "BackupSuccess", Graph: success, Metric: d.kept("Success", "Average", "MIN", success),
 		Below: true, Threshold: 1, From: "every write should succeed",
 		Why:     "What the destination refused can't be written to its bucket, and delivery pauses until it can.",
 		Do:      do,
@@ -54,7 +62,7 @@ func (d *Delivery) backedUp(metrics, every string, s S3, all bool) []watch.Signa
 	interval := s.WithDefaults().BufferInterval
 	fresh := max(3*interval.Seconds(), (3 * time.Minute).Seconds())
 	return append(signals, watch.Signal{
-		Owner: d.construct, Name: "BackupFreshness", Graph: "Age of the oldest record not in the backup bucket (s)", Metric: d.metric(every+".DataFreshness", "Maximum"),
+		Owner: d.construct, Name: "BackupFreshness", Graph: freshness, Metric: d.kept("DataFreshness", "Maximum", "MAX", freshness),
 		Threshold: fresh, From: fmt.Sprintf("three times the bucket's buffer interval of %g s, at least 180 s", interval.Seconds()),
 		Why:     "Records wait longer for their backup than its buffer explains.",
 		Do:      do,

@@ -73,7 +73,7 @@ func (h HTTPEndpoint) signals(d *Delivery) []watch.Signal {
 	settings := h.WithDefaults()
 	signals := onPage("delivery-http-endpoint", d.delivered("DeliveryToHttpEndpoint", settings.Name, settings.BufferInterval,
 		"Read the delivery's log, which has the endpoint's own answers; check its access key and that it is up."))
-	return append(signals, d.backedUp("BackupToS3", "BackupToS3", h.Failed, settings.BackupAll)...)
+	return append(signals, d.backedUp(h.Failed, settings.BackupAll)...)
 }
 
 // DatadogSite is where an organization has its data in Datadog.

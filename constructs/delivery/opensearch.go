@@ -179,14 +179,15 @@ func (o OpenSearchServerless) attach(d *Delivery, props *awskinesisfirehose.CfnD
 	}
 }
 
-// access is the collection's own admission of the delivery's role: the two
-// permissions that Firehose's documentation names, for one index.
+// access is the collection's own admission of the delivery's role: the three
+// permissions that Firehose's documentation names, for one index:
+// https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-serverless
 func (o OpenSearchServerless) access(d *Delivery) awscdk.CfnResource {
 	policy := []any{map[string]any{
 		"Rules": []any{map[string]any{
 			"ResourceType": "index",
 			"Resource":     []any{"index/" + *o.Collection.Name + "/" + o.Index},
-			"Permission":   []any{"aoss:CreateIndex", "aoss:WriteDocument"},
+			"Permission":   []any{"aoss:CreateIndex", "aoss:UpdateIndex", "aoss:WriteDocument"},
 		}},
 		"Principal": []any{*d.role.RoleArn()},
 	}}
@@ -207,5 +208,5 @@ func (o OpenSearchServerless) signals(d *Delivery) []watch.Signal {
 func openSearchSignals(d *Delivery, metrics string, interval time.Duration, failed S3, all bool) []watch.Signal {
 	signals := onPage("delivery-opensearch", d.delivered(metrics, "OpenSearch", interval,
 		"Read the delivery's log and the failed documents, which have OpenSearch's own answers; check its health, its disk, and who may write to the index."))
-	return append(signals, d.backedUp("DeliveryToS3", "DeliveryToS3", failed, all)...)
+	return append(signals, d.backedUp(failed, all)...)
 }

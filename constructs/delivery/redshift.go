@@ -116,7 +116,7 @@ func (r Redshift) validate(props Props, c *spec.Check) {
 	case valid.Missing(secret) && !r.Defines():
 		c.Add("Credentials", nil, "Firehose loads the table as a user with a password", "pass the secret of one that may; or set Row or Migrations, which make one")
 	case !valid.Missing(secret) && secret.SecretFullArn() == nil:
-		c.Add("Credentials", "a secret without its whole ARN", "Firehose takes nothing else", "import it with Secret_FromSecretCompleteArn")
+		c.Add("Credentials", "a secret without its whole ARN", "Firehose and the function that makes the user are given it", "import it with Secret_FromSecretCompleteArn")
 	case !valid.Missing(secret) && r.Key != nil:
 		c.Add("Key", "set, and so is Credentials", "it is for the secret that is defined where none is passed", "encrypt your secret with it, or leave Credentials out")
 	}
@@ -304,11 +304,8 @@ func (r Redshift) migrate(d *Delivery, settings spec.RedshiftDelivery, place *wa
 }
 
 func (r Redshift) signals(d *Delivery) []watch.Signal {
-	signals := d.delivered("DeliveryToRedshift", "Redshift", r.Intermediate.WithDefaults().BufferInterval,
-		"Read the delivery's log and Redshift's sys_load_error_detail; what was given up is named by the manifests under errors/.")
-	for i := range signals {
-		signals[i].Runbook = "delivery-redshift"
-	}
+	signals := onPage("delivery-redshift", d.delivered("DeliveryToRedshift", "Redshift", r.Intermediate.WithDefaults().BufferInterval,
+		"Read the delivery's log and Redshift's sys_load_error_detail; what was given up is named by the manifests under errors/."))
 	to := func(name, graph, metric, why string) watch.Signal {
 		return watch.Signal{
 			Owner: d.construct, Name: name, Graph: graph, Metric: d.metric(metric+".Success", "Average"), Runbook: "delivery-redshift-bucket",

@@ -71,7 +71,8 @@ type WarehouseNetwork struct {
 	Subnets *awsec2.SubnetSelection
 }
 
-// ExistingWorkgroup is a workgroup of Redshift Serverless from elsewhere.
+// ExistingWorkgroup is a workgroup of Redshift Serverless from elsewhere, publicly
+// accessible and without enhanced VPC routing: Firehose can write to no other.
 type ExistingWorkgroup struct {
 	// Name of the workgroup; required.
 	Name string
@@ -90,7 +91,8 @@ type ExistingWorkgroup struct {
 	SecurityGroup awsec2.ISecurityGroup
 }
 
-// ExistingCluster is a provisioned Redshift cluster from elsewhere.
+// ExistingCluster is a provisioned Redshift cluster from elsewhere, publicly
+// accessible and without enhanced VPC routing: Firehose can write to no other.
 type ExistingCluster struct {
 	// Name is the cluster's identifier; required.
 	Name string
@@ -254,7 +256,7 @@ func (w Workgroup) attach(d *Delivery, r Redshift) *warehouse {
 	p.Namespace.ApplyRemovalPolicy(d.props.RemovalPolicy, nil)
 	workgroup := &awsredshiftserverless.CfnWorkgroupProps{
 		WorkgroupName: name, NamespaceName: p.Namespace.Ref(), BaseCapacity: jsii.Number(s.BaseCapacity), Port: jsii.Number(s.Port),
-		PubliclyAccessible: jsii.Bool(true), EnhancedVpcRouting: jsii.Bool(true), SubnetIds: anys(net.subnets), SecurityGroupIds: anys([]*string{net.group.SecurityGroupId()}),
+		PubliclyAccessible: jsii.Bool(true), EnhancedVpcRouting: jsii.Bool(false), SubnetIds: anys(net.subnets), SecurityGroupIds: anys([]*string{net.group.SecurityGroupId()}),
 		ConfigParameters: []any{&awsredshiftserverless.CfnWorkgroup_ConfigParameterProperty{
 			ParameterKey: jsii.String("require_ssl"), ParameterValue: jsii.String("true"),
 		}},
@@ -297,7 +299,7 @@ func (w Cluster) attach(d *Delivery, r Redshift) *warehouse {
 	props := &awsredshift.CfnClusterProps{
 		ClusterType: jsii.String("single-node"), NodeType: jsii.String(s.NodeType), DbName: jsii.String(r.WithDefaults().Database),
 		MasterUsername: jsii.String(redshiftAdmin), ManageMasterPassword: jsii.Bool(true), Encrypted: jsii.Bool(true), Port: jsii.Number(s.Port),
-		PubliclyAccessible: jsii.Bool(true), EnhancedVpcRouting: jsii.Bool(true), AllowVersionUpgrade: jsii.Bool(true),
+		PubliclyAccessible: jsii.Bool(true), EnhancedVpcRouting: jsii.Bool(false), AllowVersionUpgrade: jsii.Bool(true),
 		ClusterSubnetGroupName: subnets.Ref(), VpcSecurityGroupIds: anys([]*string{net.group.SecurityGroupId()}), ClusterParameterGroupName: parameters.Ref(),
 		PreferredMaintenanceWindow: jsii.String("sun:03:00-sun:04:00"), AutomatedSnapshotRetentionPeriod: jsii.Number(s.SnapshotRetention.Hours() / 24),
 		LoggingProperties: &awsredshift.CfnCluster_LoggingPropertiesProperty{
@@ -324,6 +326,8 @@ func (w Cluster) attach(d *Delivery, r Redshift) *warehouse {
 	findings := []accept.Finding{
 		accept.Because("Firehose reaches Redshift by a public address only; the security group admits Firehose's range and nothing else.",
 			"AwsSolutions-RS8", "NIST.800.53.R5-RedshiftClusterPublicAccess", "CKV_AWS_87"),
+		accept.Because("Firehose can't write to a Redshift with enhanced VPC routing, says its documentation.",
+			"NIST.800.53.R5-RedshiftEnhancedVPCRoutingEnabled"),
 		accept.Because("Its logs are in CloudWatch Logs, which the rule doesn't know yet.", "CKV_AWS_71"),
 	}
 	if s.Port == portOr(0) {
@@ -407,8 +411,8 @@ func (n WarehouseNetwork) network(d *Delivery, r Redshift, port, subnets int) *c
 	return net
 }
 
-// define makes a VPC of public subnets, with a way to S3 of its own. It takes the
-// zones that the region has first: the CDK's own VPC would look them up in an account.
+// define makes a VPC of public subnets. It takes the zones that the region has first:
+// the CDK's own VPC would look them up in an account.
 func (n *connected) define(d *Delivery, subnets int) awsec2.IVpc {
 	zones := subnets
 	if *awscdk.Stack_Of(d.construct).Region() == "us-west-1" {
@@ -433,9 +437,6 @@ func (n *connected) define(d *Delivery, subnets int) awsec2.IVpc {
 	out.AddResourceDependency(attached, nil)
 	accept.On(out, accept.Because("Firehose comes from its public addresses; the security group admits only those.",
 		"NIST.800.53.R5-VPCNoUnrestrictedRouteToIGW"))
-	awsec2.NewCfnVPCEndpoint(c, name("S3"), &awsec2.CfnVPCEndpointProps{
-		VpcId: vpc.Ref(), ServiceName: jsii.String("com.amazonaws." + *awscdk.Stack_Of(c).Region() + ".s3"), RouteTableIds: &[]any{routes.Ref()},
-	})
 	n.gateway = []awscdk.CfnResource{out}
 	var zoned []*string
 	for i := range subnets {

@@ -163,8 +163,10 @@ func (s S3) signals(d *Delivery) []watch.Signal {
 		signals = append(signals, d.converted())
 	}
 	if b := s.Backup; b != nil {
-		backedUp := d.backedUp("BackupToS3", "BackupToS3", S3{S3Delivery: spec.S3Delivery{BufferInterval: b.BufferInterval}}, true)
+		backedUp := d.backedUp(S3{S3Delivery: spec.S3Delivery{BufferInterval: b.BufferInterval}}, true)
 		backedUp[0].Why = "Source records can't be written to their backup; Firehose tries again."
+		// DeliveryToS3 is the destination here.
+		backedUp[0].Metric, backedUp[1].Metric = d.metric("BackupToS3.Success", "Average"), d.metric("BackupToS3.DataFreshness", "Maximum")
 		signals = append(signals, backedUp...)
 	}
 	return signals

@@ -77,5 +77,5 @@ func (s Snowflake) signals(d *Delivery) []watch.Signal {
 	settings := s.WithDefaults()
 	signals := onPage("delivery-snowflake", d.delivered("DeliveryToSnowflake", "Snowflake", settings.BufferInterval,
 		"Read the delivery's log and the failed records, which have Snowflake's own answers; check the key pair, the role's privileges and the table's columns."))
-	return append(signals, d.backedUp("DeliveryToS3", "BackupToS3", s.Failed, settings.BackupAll)...)
+	return append(signals, d.backedUp(s.Failed, settings.BackupAll)...)
 }

@@ -101,12 +101,16 @@ func (d *Delivery) sourceSignals() []watch.Signal {
 		return d.props.MSK.signals(d)
 	}
 	if d.props.DirectPut != nil {
-		return []watch.Signal{d.quota(), {
+		signals := []watch.Signal{d.quota(), {
 			Owner: d.construct, Name: "PutThrottled", Graph: "Records turned away", Metric: d.metric("ThrottledRecords", "Sum"), Runbook: "delivery-put-throttled",
 			From: "a delivery stream below its quota turns none away", Why: "Producers put more than the delivery stream's quota of records, calls or bytes a second.",
 			Do:      "Put batches, and retry what was turned away; ask for a higher quota, or put a Kinesis stream in front.",
 			Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 		}}
+		if d.props.DirectPut.Key != nil {
+			signals = append(signals, d.locked())
+		}
+		return signals
 	}
 	age := watch.Age(d.construct, "SourceAge", "Behind the stream (ms)",
 		d.metric("KinesisMillisBehindLatest", "Maximum"), d.props.Source.Retention(),
@@ -117,6 +121,20 @@ func (d *Delivery) sourceSignals() []watch.Signal {
 		Do:      "Give the other consumers enhanced fan-out, or remove one.",
 		Periods: 15, Breaching: 10, Missing: watch.NotBreaching, Severity: watch.Warning,
 	})
+}
+
+// locked is when Firehose can't use the customer key of direct puts.
+func (d *Delivery) locked() watch.Signal {
+	failed := watch.Metric{Label: "Uses of the key that failed", Expression: "MAX([m0, m1, m2, m3])"}
+	for _, name := range []string{"KMSKeyAccessDenied", "KMSKeyDisabled", "KMSKeyInvalidState", "KMSKeyNotFound"} {
+		failed.Using = append(failed.Using, d.metric(name, "Sum"))
+	}
+	return watch.Signal{
+		Owner: d.construct, Name: "KeyFailed", Graph: "Uses of the key that failed", Metric: failed, Runbook: "delivery-key",
+		From: "Firehose should be able to use its key", Why: "Firehose can't use the customer key of the delivery stream: it turns puts away, and can't deliver what it holds.",
+		Do:      "Enable the key, or give Firehose its grant on it again.",
+		Periods: 5, Breaching: 1, Missing: watch.NotBreaching, Severity: watch.Critical,
+	}
 }
 
 // quota is how near producers are to the delivery stream's quota, of bytes, records

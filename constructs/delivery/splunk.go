@@ -82,5 +82,5 @@ func (s Splunk) signals(d *Delivery) []watch.Signal {
 		Runbook: page,
 		Periods: 5, Breaching: 3, Missing: watch.NotBreaching, Severity: watch.Warning,
 	})
-	return append(signals, d.backedUp("DeliveryToS3", "BackupToS3", s.Failed, settings.BackupAll)...)
+	return append(signals, d.backedUp(s.Failed, settings.BackupAll)...)
 }

@@ -43,7 +43,9 @@ type SnowflakeDelivery struct {
 	// PrivateLink is Snowflake's VPC endpoint service, as its function
 	// SYSTEM$GET_PRIVATELINK_CONFIG shows it in privatelink-vpce-id, such as
 	// "com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0"; none by default: over
-	// the internet. AWS can't change it later: it replaces the delivery stream.
+	// the internet. Snowflake's network rules have to admit Firehose's own endpoints, which
+	// its documentation lists by region. AWS can't change it later: it replaces the
+	// delivery stream.
 	PrivateLink string
 	// BufferSize in MiB at which rows are inserted, 1 to 128; 128 by default.
 	BufferSize int

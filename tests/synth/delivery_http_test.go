@@ -212,7 +212,7 @@ func TestAnHTTPEndpointsDefaults(t *testing.T) {
 	if s := signal(t, d, "Success"); s.Metric.Name != "DeliveryToHttpEndpoint.Success" || s.Runbook != "delivery-http-endpoint" {
 		t.Errorf("%+v", s)
 	}
-	if s := signal(t, d, "BackupSuccess"); s.Metric.Name != "BackupToS3.Success" {
+	if s := signal(t, d, "BackupSuccess"); worst(s) != "MIN DeliveryToS3.Success BackupToS3.Success" {
 		t.Errorf("%+v", s)
 	}
 	watch.New(stack, "Watch", watch.Props{Signals: d.Signals()})

@@ -317,7 +317,7 @@ func TestACollectionAdmitsTheDeliveryBeforeItIsMade(t *testing.T) {
 		t.Fatalf("%v: %v", err, joined(at(policy.Properties, "Policy")))
 	}
 	rule := document[0].Rules[0]
-	if rule.ResourceType != "index" || !slices.Equal(rule.Resource, []string{"index/orders/races"}) || !slices.Equal(rule.Permission, []string{"aoss:CreateIndex", "aoss:WriteDocument"}) {
+	if rule.ResourceType != "index" || !slices.Equal(rule.Resource, []string{"index/orders/races"}) || !slices.Equal(rule.Permission, []string{"aoss:CreateIndex", "aoss:UpdateIndex", "aoss:WriteDocument"}) {
 		t.Errorf("%+v", rule)
 	}
 	if p := document[0].Principal; len(p) != 1 || !strings.HasPrefix(p[0], "<DRole") {
@@ -356,6 +356,15 @@ func names(signals []watch.Signal) string {
 	return strings.Join(all, " ")
 }
 
+// worst is what a signal looks at by the worse of two metrics.
+func worst(s watch.Signal) string {
+	function, _, _ := strings.Cut(s.Metric.Expression, "(")
+	for _, m := range s.Metric.Using {
+		function += " " + m.Name
+	}
+	return function
+}
+
 func TestASearchTellsHowItIs(t *testing.T) {
 	_, stack := newStack(t)
 	d := anOpenSearch(stack, func(o *delivery.OpenSearch) { o.BufferInterval = 100 * time.Second })
@@ -365,7 +374,7 @@ func TestASearchTellsHowItIs(t *testing.T) {
 	if s := signal(t, d, "Freshness"); s.Metric.Name != "DeliveryToAmazonOpenSearchService.DataFreshness" || s.Threshold != 300 || s.Runbook != "delivery-opensearch" {
 		t.Errorf("%+v", s)
 	}
-	if s := signal(t, d, "BackupSuccess"); s.Metric.Name != "DeliveryToS3.Success" || !s.Below {
+	if s := signal(t, d, "BackupSuccess"); worst(s) != "MIN DeliveryToS3.Success BackupToS3.Success" || !s.Below {
 		t.Errorf("%+v", s)
 	}
 	all := delivery.New(stack, "All", delivery.Props{DirectPut: &delivery.DirectPut{}, To: delivery.OpenSearchServerless{
@@ -375,7 +384,7 @@ func TestASearchTellsHowItIs(t *testing.T) {
 	if got := names(all.Signals()); got != "Quota PutThrottled Freshness Success BackupSuccess BackupFreshness" {
 		t.Errorf("signals %s", got)
 	}
-	if s := signal(t, all, "BackupFreshness"); s.Metric.Name != "DeliveryToS3.DataFreshness" || s.Threshold != 600 {
+	if s := signal(t, all, "BackupFreshness"); worst(s) != "MAX DeliveryToS3.DataFreshness BackupToS3.DataFreshness" || s.Threshold != 600 {
 		t.Errorf("%+v", s)
 	}
 	if s := signal(t, all, "Success"); s.Metric.Name != "DeliveryToAmazonOpenSearchServerless.Success" {

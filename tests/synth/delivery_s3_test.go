@@ -160,8 +160,8 @@ func TestSourceRecordsAreBackedUp(t *testing.T) {
 					t.Errorf("%s: %s", id, text)
 				}
 			}
-			if names := signalNames(d); !slices.Contains(names, "BackupSuccess") || !slices.Contains(names, "BackupFreshness") {
-				t.Errorf("signals %v", names)
+			if signal(t, d, "BackupSuccess").Metric.Name != "BackupToS3.Success" || signal(t, d, "BackupFreshness").Metric.Name != "BackupToS3.DataFreshness" {
+				t.Errorf("signals %v", signalNames(d))
 			}
 		})
 	}

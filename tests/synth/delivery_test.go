@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/constructs/gofunc"
 	"github.com/millrace/millrace/constructs/spec"
 	"github.com/millrace/millrace/constructs/stream"
+	"github.com/millrace/millrace/constructs/watch"
 )
 
 func init() {
@@ -52,9 +53,13 @@ func init() {
 
 func TestProducersCanPutToADelivery(t *testing.T) {
 	for name, c := range map[string]struct {
-		key  bool
-		want string
-	}{"with Firehose's key": {false, "AWS_OWNED_CMK"}, "with a customer key": {true, "CUSTOMER_MANAGED_CMK"}} {
+		key     bool
+		want    string
+		signals string
+	}{
+		"with Firehose's key": {false, "AWS_OWNED_CMK", "Quota PutThrottled Freshness Success"},
+		"with a customer key": {true, "CUSTOMER_MANAGED_CMK", "Quota PutThrottled KeyFailed Freshness Success"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			app, stack := newStack(t)
 			direct := &delivery.DirectPut{}
@@ -64,10 +69,15 @@ func TestProducersCanPutToADelivery(t *testing.T) {
 			d := delivery.New(stack, "D", delivery.Props{DirectPut: direct, To: delivery.S3{}})
 			producer := awsiam.NewRole(stack, jsii.String("Producer"), &awsiam.RoleProps{AssumedBy: awsiam.NewAccountRootPrincipal()})
 			d.GrantPut(producer)
-			for _, s := range d.Signals() {
-				if strings.HasPrefix(s.Name, "Source") {
-					t.Errorf("there is no source to watch, but %s is", s.Name)
+			// There is no source to watch.
+			if got := names(d.Signals()); got != c.signals {
+				t.Errorf("signals %s, want %s", got, c.signals)
+			}
+			if c.key {
+				if s := signal(t, d, "KeyFailed"); len(s.Metric.Using) != 4 || s.Metric.Using[0].Name != "KMSKeyAccessDenied" || s.Metric.Using[3].Name != "KMSKeyNotFound" {
+					t.Errorf("%+v", s)
 				}
+				watch.New(stack, "Watch", watch.Props{Signals: d.Signals()}) // takes it
 			}
 			template := synth(t, app, "Test")
 			_, firehose := template.Only(t, "AWS::KinesisFirehose::DeliveryStream")

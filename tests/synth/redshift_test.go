@@ -146,6 +146,9 @@ func TestADeliveryToRedshiftHasEverythingItNeeds(t *testing.T) {
 	if len(bucket.Properties) == 0 || refers(at(w.Properties, "SecurityGroupIds", 0)) != group || at(w.Properties, "PubliclyAccessible") != true {
 		t.Errorf("workgroup: %v", w.Properties)
 	}
+	if at(w.Properties, "EnhancedVpcRouting") != false || len(template.OfType("AWS::EC2::VPCEndpoint")) > 0 {
+		t.Error("Firehose can't write to a workgroup with enhanced VPC routing")
+	}
 	if len(list(at(w.Properties, "SubnetIds"))) != 3 || at(w.Properties, "ConfigParameters", 0, "ParameterKey") != "require_ssl" {
 		t.Errorf("workgroup: %v", w.Properties)
 	}
@@ -256,6 +259,9 @@ func TestAClusterIsDefined(t *testing.T) {
 		}
 	})
 	id, c := template.Only(t, "AWS::Redshift::Cluster")
+	if at(c.Properties, "EnhancedVpcRouting") != false {
+		t.Error("Firehose can't write to a cluster with enhanced VPC routing")
+	}
 	for property, want := range map[string]any{
 		"ClusterType": "multi-node", "NumberOfNodes": 3.0, "NodeType": "ra3.large", "ManageMasterPassword": true, "Encrypted": true, "Port": 8192.0,
 		"PubliclyAccessible": true, "MasterUserPassword": nil, "AutomatedSnapshotRetentionPeriod": 7.0,
