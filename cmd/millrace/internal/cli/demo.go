@@ -24,7 +24,6 @@ What was applied and archived is counted from the table and from the objects in
 the bucket and compared with the simulated race, record by record. The report
 goes to build/demo.json, too. The exit code is 1 if anything was lost.
 
-
 With -c race:redshift=serverless the stack also delivers to Redshift, which a
 PostgreSQL stands in for, and its rows are counted as well.
 
