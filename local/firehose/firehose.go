@@ -246,19 +246,32 @@ func (l *lockedReader) Read(p []byte) (int, error) {
 	return l.r.Read(p)
 }
 
-// largestPut is the most bytes of a record that a producer may put.
-const largestPut = 1000 << 10
+// What a producer may put: bytes of a record, and bytes and records of a call.
+const (
+	largestPut   = 1000 << 10
+	largestBatch = 4 << 20
+	mostPut      = 500
+)
 
-// Put takes records of a producer, all or none. It is for streams without a
-// Kinesis source.
+// Put takes records of a producer, all or none: up to 500 of 1,000 KiB each and 4 MiB
+// together, as PutRecordBatch does. It is for streams without a Kinesis source.
 func (s *Stream) Put(records ...Record) error {
 	if s.kinesisARN != "" {
 		return fmt.Errorf("firehose: %s reads from %s and takes no direct puts", s.name, s.kinesisARN)
 	}
+	var problems []error
+	size := 0
 	for i := range records {
-		if n := len(records[i].Data); n > largestPut {
-			return fmt.Errorf("firehose: record %d has %d bytes, the most is %d", i, n, largestPut)
+		n := len(records[i].Data)
+		if size += n; n > largestPut {
+			problems = append(problems, fmt.Errorf("firehose: record %d has %d bytes, the most is %d", i, n, largestPut))
 		}
+	}
+	if len(records) > mostPut || size > largestBatch {
+		problems = append(problems, fmt.Errorf("firehose: %d records of %d bytes, a call takes %d of %d bytes together", len(records), size, mostPut, largestBatch))
+	}
+	if len(problems) > 0 {
+		return errors.Join(problems...)
 	}
 	return s.Add(records...)
 }

@@ -234,7 +234,16 @@ func TestDirectPutLimits(t *testing.T) {
 	if err := b.Put(Record{Data: []byte("a")}, Record{Data: make([]byte, 1_024_001)}); err == nil || b.Stats().Accepted != 0 {
 		t.Errorf("error %v, stats %+v", err, b.Stats())
 	}
-	if err := b.Put(Record{Data: make([]byte, 1_024_000)}); err != nil {
+	largest := Record{Data: make([]byte, 1_024_000)}
+	for name, batch := range map[string][]Record{"501 records": make([]Record, 501), "over 4 MiB": {largest, largest, largest, largest, largest}} {
+		if err := b.Put(batch...); err == nil || b.Stats().Accepted != 0 {
+			t.Errorf("%s: error %v, stats %+v", name, err, b.Stats())
+		}
+	}
+	if err := b.Put(largest, largest, largest, largest); err != nil {
+		t.Error(err)
+	}
+	if err := b.Put(make([]Record, 500)...); err != nil {
 		t.Error(err)
 	}
 	k := start(t, fromKinesis(described(nil)), Options{})
