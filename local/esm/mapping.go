@@ -82,8 +82,9 @@ type Options struct {
 	// Clock is the machine's by default.
 	Clock Clock
 	// Poll is the pause after a read that found less than it might have, by default 1 s
-	// for Kinesis and 250 ms for DynamoDB, as Lambda's; Discover the pause between two
-	// looks for new shards, 10 s by default.
+	// for Kinesis and 250 ms for DynamoDB, as Lambda's; it doubles with each read that
+	// fails, up to 10 s. Discover is the pause between two looks for new shards, 10 s by
+	// default.
 	Poll, Discover time.Duration
 	// Resume goes on where a mapping stopped; nil, or one that never listed its
 	// shards, begins at the settings' Start.
@@ -243,7 +244,7 @@ func (m *Mapping) runShard(ctx context.Context, p *poller) {
 
 func (m *Mapping) read(ctx context.Context, p *poller) {
 	clock := m.options.Clock
-	iterator, last, pause := "", p.after, time.Duration(0)
+	iterator, last, pause, failed := "", p.after, time.Duration(0), 0
 	from, since, first := p.from, time.Time{}, p.first
 	for ctx.Err() == nil {
 		var err error
@@ -275,7 +276,7 @@ func (m *Mapping) read(ctx context.Context, p *poller) {
 				continue
 			}
 			if err == nil {
-				iterator, pause = next, 0
+				iterator, pause, failed = next, 0, 0
 				if n := len(records); n > 0 {
 					last = records[n-1].Sequence
 				}
@@ -298,7 +299,8 @@ func (m *Mapping) read(ctx context.Context, p *poller) {
 		}
 		if err != nil && ctx.Err() == nil {
 			m.options.Problem(p.ID, err)
-			pause = m.options.Poll
+			pause = min(m.options.Poll<<min(failed, 10), max(m.options.Poll, lastBackoff))
+			failed++
 			if errors.Is(err, ErrNoShard) {
 				if m.gone(ctx, p.ID) {
 					p.mu.Lock()

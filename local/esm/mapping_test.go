@@ -283,9 +283,13 @@ func TestAStreamThatIsAwayIsWaitedFor(t *testing.T) {
 		time.Sleep(time.Minute)
 		away.Store(false)
 		stream.Put(time.Now(), "k", []byte("a"))
-		time.Sleep(time.Minute)
+		time.Sleep(15 * time.Second)
 		if got := k.got(); len(got) != 1 || k.Status()[0].Drained {
 			t.Errorf("got %q, %+v", got, k.Status())
+		}
+		// The pauses doubled: 9 reads, and as many lists of the shards as it takes.
+		if k.problems < 5 || k.problems > 20 {
+			t.Errorf("%d problems in a minute", k.problems)
 		}
 	})
 }
