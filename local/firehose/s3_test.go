@@ -81,6 +81,9 @@ func TestFailedPutIsRetriedWithTheSameObject(t *testing.T) {
 	if s3.puts != 1 {
 		t.Fatal("no wait before the second put")
 	}
+	if age := b.clock.Now().Sub(b.Stats().Oldest); age != 60*time.Second+999*time.Millisecond {
+		t.Errorf("the record that waits for its put is %s old", age)
+	}
 	b.after(time.Millisecond)
 	b.after(1999 * time.Millisecond)
 	if s3.puts != 2 {
@@ -88,6 +91,9 @@ func TestFailedPutIsRetriedWithTheSameObject(t *testing.T) {
 	}
 	b.after(time.Millisecond)
 	b.want(map[string]string{"b/2026/03/04/05/s-3-2026-03-04-05-06-07-" + id(1): "one"})
+	if oldest := b.Stats().Oldest; !oldest.IsZero() {
+		t.Errorf("what is away is still there: %s", oldest)
+	}
 	b.balanced()
 }
 
