@@ -245,7 +245,7 @@ func (m *Mapping) runShard(ctx context.Context, p *poller) {
 func (m *Mapping) read(ctx context.Context, p *poller) {
 	clock := m.options.Clock
 	iterator, last, pause, failed := "", p.after, time.Duration(0), 0
-	from, since, first := p.from, time.Time{}, p.first
+	from, since, first, fresh := p.from, time.Time{}, p.first, false
 	for ctx.Err() == nil {
 		var err error
 		p.mu.Lock()
@@ -264,6 +264,7 @@ func (m *Mapping) read(ctx context.Context, p *poller) {
 			}
 			first = false
 			if iterator, err = m.options.Source.Iterator(ctx, p.ID, from, last); err == nil {
+				fresh = true
 				continue
 			}
 		default:
@@ -272,11 +273,12 @@ func (m *Mapping) read(ctx context.Context, p *poller) {
 			asked := clock.Now()
 			records, next, err = m.options.Source.Read(ctx, iterator, wants)
 			if errors.Is(err, ErrIteratorExpired) {
-				iterator = ""
-				continue
+				if iterator = ""; !fresh { // else a new one would expire as well
+					continue
+				}
 			}
 			if err == nil {
-				iterator, pause, failed = next, 0, 0
+				iterator, pause, failed, fresh = next, 0, 0, false
 				if n := len(records); n > 0 {
 					last = records[n-1].Sequence
 				}

@@ -240,6 +240,29 @@ func TestWhatFailsInASourceIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestIteratorsThatExpireAtOnceAreNoReasonToSpin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := memory.New(1)
+		var skewed atomic.Bool
+		skewed.Store(true)
+		stream.Fault = func(call, _ string) error {
+			if call == "Read" && skewed.Load() {
+				return esm.ErrIteratorExpired
+			}
+			return nil
+		}
+		stream.Put(time.Now(), "k", []byte("a"))
+		k := take(t, settings(), stream, 0)
+		time.Sleep(time.Minute)
+		skewed.Store(false)
+		time.Sleep(15 * time.Second)
+		k.stop()
+		if got := k.got(); len(got) != 1 || k.problems == 0 || k.problems > 20 {
+			t.Errorf("got %q, after %d problems", got, k.problems)
+		}
+	})
+}
+
 func TestTheChildrenOfAShardThatIsGoneComeAfterWhatWasReadOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stream := memory.New(1)

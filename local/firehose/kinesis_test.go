@@ -270,6 +270,22 @@ func TestPollerSurvivesErrors(t *testing.T) {
 	}
 }
 
+func TestPollerDoesntSpinOnIteratorsThatExpireAtOnce(t *testing.T) {
+	f := &fakeKinesis{shards: []types.Shard{shardOf("s0")}, records: map[string][]types.Record{"s0": {recordOf(1, began, "a")}}}
+	for range 5 {
+		f.errs = append(f.errs, &types.ExpiredIteratorException{})
+	}
+	p, b := polled(t, f, PollOptions{}, Options{})
+	b.steps(p, 5*time.Second)
+	if f.reads > 4 { // at 0, 0, 2 and 6 s
+		t.Errorf("%d reads in 5 s", f.reads)
+	}
+	b.steps(p, time.Minute)
+	if got := b.delivered(); got != "a" {
+		t.Errorf("delivered %q", got)
+	}
+}
+
 func TestPollerWaitsForRoom(t *testing.T) {
 	f := &fakeKinesis{shards: []types.Shard{shardOf("s0")}, most: 100, records: map[string][]types.Record{}}
 	want := []string{}
