@@ -172,7 +172,7 @@ func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *l
 	var problem atomic.Pointer[string]
 	mapping, err := esm.New(settings, esm.Options{
 		Source:   source,
-		Function: esm.Over(awsapi.Invoker(client, settings.FunctionARN)),
+		Function: esm.Over(awsapi.Invoker(lambda.NewFromConfig(config, once), settings.FunctionARN)),
 		OnFailure: &awsapi.Destinations{
 			S3:  s3.NewFromConfig(role, pathStyle),
 			SQS: sqs.NewFromConfig(role), SNS: sns.NewFromConfig(role),
@@ -268,10 +268,8 @@ func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *
 		role = withRole(config, aws.ToString(s.KinesisStreamSourceDescription.RoleARN))
 	}
 	stream, err := firehose.New(description, firehose.Options{
-		S3: s3.NewFromConfig(role, pathStyle),
-		Transform: awsapi.Invoker(lambda.NewFromConfig(role, func(o *lambda.Options) {
-			o.Retryer = aws.NopRetryer{} // the delivery stream retries
-		}), firehose.TransformARN(description)),
+		S3:          s3.NewFromConfig(role, pathStyle),
+		Transform:   awsapi.Invoker(lambda.NewFromConfig(role, once), firehose.TransformARN(description)),
 		Glue:        firehose.GlueCatalog(role),
 		Copy:        w.copier(role),
 		MaxInterval: bufferInterval,
@@ -314,5 +312,9 @@ func withRole(config aws.Config, role string) aws.Config {
 	config.Credentials = aws.NewCredentialsCache(provider)
 	return config
 }
+
+// once leaves it to mappings and delivery streams to try an invocation again, which
+// they count.
+func once(o *lambda.Options) { o.Retryer = aws.NopRetryer{} }
 
 func pathStyle(o *s3.Options) { o.UsePathStyle = true }
