@@ -68,7 +68,7 @@ type Delivery struct {
 	Errors    int64   `json:"errors"`              // attempts that failed
 	LastError string  `json:"lastError,omitempty"` // of an attempt
 	ReadError string  `json:"readError,omitempty"` // the last one of reading the stream
-	Lag       float64 `json:"lagSeconds"`          // age of the oldest buffer
+	Lag       float64 `json:"lagSeconds"`          // age of the oldest buffer that isn't away
 }
 
 // publishPause is how often a machine writes its activity down.

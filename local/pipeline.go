@@ -172,7 +172,7 @@ func (p *pipeline) takeMapping(ctx context.Context, config aws.Config, client *l
 	var problem atomic.Pointer[string]
 	mapping, err := esm.New(settings, esm.Options{
 		Source:   source,
-		Function: esm.Over(awsapi.Invoker(client, settings.FunctionARN)),
+		Function: esm.Over(awsapi.Invoker(lambda.NewFromConfig(config, once), settings.FunctionARN)),
 		OnFailure: &awsapi.Destinations{
 			S3:  s3.NewFromConfig(role, pathStyle),
 			SQS: sqs.NewFromConfig(role), SNS: sns.NewFromConfig(role),
@@ -215,12 +215,13 @@ func complete(d *lambda.GetEventSourceMappingOutput, properties []byte) error {
 // bufferInterval is the longest interval of a delivery stream's buffers.
 const bufferInterval = 2 * time.Second
 
-// takeDeliveries takes the delivery streams that read from Kinesis; those of direct
-// puts stay with the emulator, which has their API.
+// takeDeliveries takes the delivery streams that read a source, and refuses those
+// whose source isn't Kinesis; those of direct puts stay with the emulator, which has
+// their API.
 func (p *pipeline) takeDeliveries(ctx context.Context, config aws.Config, paths paths, w *warehouse) error {
 	client := fh.NewFromConfig(config)
 	var names []string
-	in := &fh.ListDeliveryStreamsInput{DeliveryStreamType: fhtypes.DeliveryStreamTypeKinesisStreamAsSource}
+	in := &fh.ListDeliveryStreamsInput{}
 	for {
 		out, err := client.ListDeliveryStreams(ctx, in)
 		if err != nil {
@@ -254,17 +255,21 @@ func (p *pipeline) takeDelivery(ctx context.Context, config aws.Config, client *
 		return err
 	}
 	description := described.DeliveryStreamDescription
+	if description.DeliveryStreamType == fhtypes.DeliveryStreamTypeDirectPut {
+		return nil
+	}
 	if properties != nil { // of this stack; the emulator's description leaves settings out
 		if description, err = firehose.WithConfiguration(description, properties); err != nil {
 			return err
 		}
 	}
-	role := withRole(config, aws.ToString(description.Source.KinesisStreamSourceDescription.RoleARN))
+	role := config
+	if s := description.Source; s != nil && s.KinesisStreamSourceDescription != nil { // else it is refused
+		role = withRole(config, aws.ToString(s.KinesisStreamSourceDescription.RoleARN))
+	}
 	stream, err := firehose.New(description, firehose.Options{
-		S3: s3.NewFromConfig(role, pathStyle),
-		Transform: awsapi.Invoker(lambda.NewFromConfig(role, func(o *lambda.Options) {
-			o.Retryer = aws.NopRetryer{} // the delivery stream retries
-		}), firehose.TransformARN(description)),
+		S3:          s3.NewFromConfig(role, pathStyle),
+		Transform:   awsapi.Invoker(lambda.NewFromConfig(role, once), firehose.TransformARN(description)),
 		Glue:        firehose.GlueCatalog(role),
 		Copy:        w.copier(role),
 		MaxInterval: bufferInterval,
@@ -307,5 +312,9 @@ func withRole(config aws.Config, role string) aws.Config {
 	config.Credentials = aws.NewCredentialsCache(provider)
 	return config
 }
+
+// once leaves it to mappings and delivery streams to try an invocation again, which
+// they count.
+func once(o *lambda.Options) { o.Retryer = aws.NopRetryer{} }
 
 func pathStyle(o *s3.Options) { o.UsePathStyle = true }

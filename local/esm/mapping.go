@@ -82,8 +82,9 @@ type Options struct {
 	// Clock is the machine's by default.
 	Clock Clock
 	// Poll is the pause after a read that found less than it might have, by default 1 s
-	// for Kinesis and 250 ms for DynamoDB, as Lambda's; Discover the pause between two
-	// looks for new shards, 10 s by default.
+	// for Kinesis and 250 ms for DynamoDB, as Lambda's; it doubles with each read that
+	// fails, up to 10 s. Discover is the pause between two looks for new shards, 10 s by
+	// default.
 	Poll, Discover time.Duration
 	// Resume goes on where a mapping stopped; nil, or one that never listed its
 	// shards, begins at the settings' Start.
@@ -243,8 +244,8 @@ func (m *Mapping) runShard(ctx context.Context, p *poller) {
 
 func (m *Mapping) read(ctx context.Context, p *poller) {
 	clock := m.options.Clock
-	iterator, last, pause := "", p.after, time.Duration(0)
-	from, since, first := p.from, time.Time{}, p.first
+	iterator, last, pause, failed := "", p.after, time.Duration(0), 0
+	from, since, first, fresh := p.from, time.Time{}, p.first, false
 	for ctx.Err() == nil {
 		var err error
 		p.mu.Lock()
@@ -263,6 +264,7 @@ func (m *Mapping) read(ctx context.Context, p *poller) {
 			}
 			first = false
 			if iterator, err = m.options.Source.Iterator(ctx, p.ID, from, last); err == nil {
+				fresh = true
 				continue
 			}
 		default:
@@ -271,11 +273,12 @@ func (m *Mapping) read(ctx context.Context, p *poller) {
 			asked := clock.Now()
 			records, next, err = m.options.Source.Read(ctx, iterator, wants)
 			if errors.Is(err, ErrIteratorExpired) {
-				iterator = ""
-				continue
+				if iterator = ""; !fresh { // else a new one would expire as well
+					continue
+				}
 			}
 			if err == nil {
-				iterator, pause = next, 0
+				iterator, pause, failed, fresh = next, 0, 0, false
 				if n := len(records); n > 0 {
 					last = records[n-1].Sequence
 				}
@@ -298,7 +301,8 @@ func (m *Mapping) read(ctx context.Context, p *poller) {
 		}
 		if err != nil && ctx.Err() == nil {
 			m.options.Problem(p.ID, err)
-			pause = m.options.Poll
+			pause = min(m.options.Poll<<min(failed, 10), max(m.options.Poll, lastBackoff))
+			failed++
 			if errors.Is(err, ErrNoShard) {
 				if m.gone(ctx, p.ID) {
 					p.mu.Lock()

@@ -240,6 +240,29 @@ func TestWhatFailsInASourceIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestIteratorsThatExpireAtOnceAreNoReasonToSpin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := memory.New(1)
+		var skewed atomic.Bool
+		skewed.Store(true)
+		stream.Fault = func(call, _ string) error {
+			if call == "Read" && skewed.Load() {
+				return esm.ErrIteratorExpired
+			}
+			return nil
+		}
+		stream.Put(time.Now(), "k", []byte("a"))
+		k := take(t, settings(), stream, 0)
+		time.Sleep(time.Minute)
+		skewed.Store(false)
+		time.Sleep(15 * time.Second)
+		k.stop()
+		if got := k.got(); len(got) != 1 || k.problems == 0 || k.problems > 20 {
+			t.Errorf("got %q, after %d problems", got, k.problems)
+		}
+	})
+}
+
 func TestTheChildrenOfAShardThatIsGoneComeAfterWhatWasReadOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stream := memory.New(1)
@@ -283,9 +306,13 @@ func TestAStreamThatIsAwayIsWaitedFor(t *testing.T) {
 		time.Sleep(time.Minute)
 		away.Store(false)
 		stream.Put(time.Now(), "k", []byte("a"))
-		time.Sleep(time.Minute)
+		time.Sleep(15 * time.Second)
 		if got := k.got(); len(got) != 1 || k.Status()[0].Drained {
 			t.Errorf("got %q, %+v", got, k.Status())
+		}
+		// The pauses doubled: 9 reads, and as many lists of the shards as it takes.
+		if k.problems < 5 || k.problems > 20 {
+			t.Errorf("%d problems in a minute", k.problems)
 		}
 	})
 }

@@ -138,7 +138,7 @@ type Stats struct {
 
 	BackupPending int64 // source records that aren't yet in their backup
 	BufferedBytes int64
-	Oldest        time.Time // when the oldest buffer was begun; zero if there is none
+	Oldest        time.Time // when the oldest buffer was begun that isn't away; zero if there is none
 	Objects       int64     // written to S3, of any kind
 	Invocations   int64     // of the transform
 	Errors        int64     // attempts of invocations and deliveries that failed
@@ -201,7 +201,7 @@ type Stream struct {
 	types      []string // of the failures, as they came
 	backups    buffer
 	jobs       []*pending
-	running    int // jobs that aren't in jobs just now
+	running    map[*pending]bool // jobs that aren't in jobs just now
 }
 
 // job is work that leaves the process.
@@ -215,7 +215,8 @@ type job interface {
 
 type pending struct {
 	job
-	next time.Time
+	opened time.Time // its buffer
+	next   time.Time
 }
 
 // clamp on waits between attempts.
@@ -246,19 +247,32 @@ func (l *lockedReader) Read(p []byte) (int, error) {
 	return l.r.Read(p)
 }
 
-// largestPut is the most bytes of a record that a producer may put.
-const largestPut = 1000 << 10
+// What a producer may put: bytes of a record, and bytes and records of a call.
+const (
+	largestPut   = 1000 << 10
+	largestBatch = 4 << 20
+	mostPut      = 500
+)
 
-// Put takes records of a producer, all or none. It is for streams without a
-// Kinesis source.
+// Put takes records of a producer, all or none: up to 500 of 1,000 KiB each and 4 MiB
+// together, as PutRecordBatch does. It is for streams without a Kinesis source.
 func (s *Stream) Put(records ...Record) error {
 	if s.kinesisARN != "" {
 		return fmt.Errorf("firehose: %s reads from %s and takes no direct puts", s.name, s.kinesisARN)
 	}
+	var problems []error
+	size := 0
 	for i := range records {
-		if n := len(records[i].Data); n > largestPut {
-			return fmt.Errorf("firehose: record %d has %d bytes, the most is %d", i, n, largestPut)
+		n := len(records[i].Data)
+		if size += n; n > largestPut {
+			problems = append(problems, fmt.Errorf("firehose: record %d has %d bytes, the most is %d", i, n, largestPut))
 		}
+	}
+	if len(records) > mostPut || size > largestBatch {
+		problems = append(problems, fmt.Errorf("firehose: %d records of %d bytes, a call takes %d of %d bytes together", len(records), size, mostPut, largestBatch))
+	}
+	if len(problems) > 0 {
+		return errors.Join(problems...)
 	}
 	return s.Add(records...)
 }
@@ -417,14 +431,14 @@ func (s *Stream) signal() {
 	}
 }
 
-func (s *Stream) start(j job) {
-	s.jobs = append(s.jobs, &pending{job: j})
+func (s *Stream) start(j job, of *buffer) {
+	s.jobs = append(s.jobs, &pending{job: j, opened: of.opened})
 	s.signal()
 }
 
 func (s *Stream) sealTransform() {
 	if len(s.transforms.entries) > 0 {
-		s.start(&invocation{stream: s, entries: s.transforms.entries})
+		s.start(&invocation{stream: s, entries: s.transforms.entries}, &s.transforms)
 		s.transforms = buffer{}
 	}
 }
@@ -438,7 +452,7 @@ func (s *Stream) sealPartition(key string) {
 			break
 		}
 	}
-	s.start(s.deliver(s, b))
+	s.start(s.deliver(s, b), b)
 }
 
 func (s *Stream) sealFailure(kind string) {
@@ -450,13 +464,13 @@ func (s *Stream) sealFailure(kind string) {
 			break
 		}
 	}
-	s.start(&object{stream: s, target: s.target, buffer: b, purpose: failed, errorType: kind})
+	s.start(&object{stream: s, target: s.target, buffer: b, purpose: failed, errorType: kind}, b)
 }
 
 func (s *Stream) sealBackup() {
 	b := s.backups
 	s.backups = buffer{}
-	s.start(&object{stream: s, target: s.backup, buffer: &b, purpose: backedUp})
+	s.start(&object{stream: s, target: s.backup, buffer: &b, purpose: backedUp}, &b)
 }
 
 // seal ends the buffers whose time is over, or all of them.
@@ -517,12 +531,12 @@ func (s *Stream) take(all bool) []*pending {
 	var due []*pending
 	rest := s.jobs[:0]
 	for _, p := range s.jobs {
-		if p.next.After(now) || s.running >= s.concurrency {
+		if p.next.After(now) || len(s.running) >= s.concurrency {
 			rest = append(rest, p)
 			continue
 		}
 		due = append(due, p)
-		s.running++
+		s.running[p] = true
 	}
 	clear(s.jobs[len(rest):])
 	s.jobs = rest
@@ -535,7 +549,7 @@ func (s *Stream) done(jobs ...*pending) {
 	defer s.mu.Unlock()
 	now := s.clock.Now()
 	for _, p := range jobs {
-		s.running--
+		delete(s.running, p)
 		if wait, done := p.settle(s, now); !done {
 			p.next = now.Add(s.hurried(wait))
 			s.jobs = append(s.jobs, p)
@@ -568,7 +582,7 @@ func (s *Stream) next() (time.Time, bool) {
 			next, found = t, true
 		}
 	}
-	if s.running < s.concurrency {
+	if len(s.running) < s.concurrency {
 		for _, p := range s.jobs {
 			earlier(p.next)
 		}
@@ -623,7 +637,7 @@ func (s *Stream) Flush(ctx context.Context) error {
 		s.mu.Lock()
 		next, any := s.next()
 		wait := next.Sub(s.clock.Now())
-		if s.running > 0 && (!any || wait > flushPace) {
+		if len(s.running) > 0 && (!any || wait > flushPace) {
 			any, wait = true, flushPace
 		}
 		s.mu.Unlock()
@@ -654,18 +668,27 @@ func (s *Stream) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
-	oldest := func(b *buffer) {
-		if b != nil && len(b.entries) > 0 && (st.Oldest.IsZero() || b.opened.Before(st.Oldest)) {
-			st.Oldest = b.opened
+	oldest := func(opened time.Time) {
+		if st.Oldest.IsZero() || opened.Before(st.Oldest) {
+			st.Oldest = opened
 		}
 	}
-	oldest(&s.transforms)
-	oldest(&s.backups)
+	for _, b := range []*buffer{&s.transforms, &s.backups} {
+		if len(b.entries) > 0 {
+			oldest(b.opened)
+		}
+	}
 	for _, b := range s.partitions {
-		oldest(b)
+		oldest(b.opened)
 	}
 	for _, b := range s.failures {
-		oldest(b)
+		oldest(b.opened)
+	}
+	for _, p := range s.jobs {
+		oldest(p.opened)
+	}
+	for p := range s.running {
+		oldest(p.opened)
 	}
 	return st
 }
@@ -723,6 +746,7 @@ func New(d *Description, o Options) (*Stream, error) {
 		wake:        make(chan struct{}, 1),
 		partitions:  map[string]*buffer{},
 		active:      map[string]int{},
+		running:     map[*pending]bool{},
 		failures:    map[string]*buffer{},
 	}, nil
 }

@@ -222,7 +222,9 @@ func (p *Poller) read(ctx context.Context, s *shard, now time.Time) {
 		var missing *types.ResourceNotFoundException
 		switch {
 		case errors.As(err, &expired):
-			s.iterator, s.next = "", now
+			if s.iterator = ""; s.failed == 1 { // else a new one would expire as well
+				s.next = now
+			}
 		case s.gone && errors.As(err, &missing):
 			// Nothing is left of it to wait for, and its children are waiting.
 			s.ended = true

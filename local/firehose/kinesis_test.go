@@ -158,6 +158,29 @@ func TestPollerStartsWhereTheDeliveryStreamBegan(t *testing.T) {
 	}
 }
 
+func TestWhatWasBufferedInACrashIsReadAgain(t *testing.T) {
+	f := &fakeKinesis{shards: []types.Shard{shardOf("s0"), shardOf("s1")}, most: 10, records: map[string][]types.Record{
+		"s0": {recordOf(1, began, "a")}, "s1": {recordOf(2, began, "b")},
+	}}
+	p, b := polled(t, f, PollOptions{}, Options{})
+	b.steps(p, 2*time.Second)
+	if got := b.delivered(); got != "a\nb" {
+		t.Fatalf("before the crash: %q", got)
+	}
+	safe := p.Positions()
+	f.records["s0"] = append(f.records["s0"], recordOf(3, began, "c"))
+	f.records["s1"] = append(f.records["s1"], recordOf(4, began, "d"))
+	b.steps(p, 2*time.Second)
+	if st := b.Stats(); st.Buffered != 2 {
+		t.Fatalf("nothing is buffered: %+v", st)
+	}
+	p, b = polled(t, f, PollOptions{After: safe}, Options{}) // the first ones are gone
+	b.steps(p, 2*time.Second)
+	if got := b.delivered(); got != "c\nd" {
+		t.Errorf("after the crash: %q", got)
+	}
+}
+
 func TestPollerReadsParentsBeforeChildren(t *testing.T) {
 	f := &fakeKinesis{
 		shards:  []types.Shard{shardOf("s0"), shardOf("s1", "s0"), shardOf("s2", "s0"), shardOf("s3", "s1", "s2")},
@@ -244,6 +267,22 @@ func TestPollerSurvivesErrors(t *testing.T) {
 	}
 	if p.Err() == nil {
 		t.Error("the errors aren't told")
+	}
+}
+
+func TestPollerDoesntSpinOnIteratorsThatExpireAtOnce(t *testing.T) {
+	f := &fakeKinesis{shards: []types.Shard{shardOf("s0")}, records: map[string][]types.Record{"s0": {recordOf(1, began, "a")}}}
+	for range 5 {
+		f.errs = append(f.errs, &types.ExpiredIteratorException{})
+	}
+	p, b := polled(t, f, PollOptions{}, Options{})
+	b.steps(p, 5*time.Second)
+	if f.reads > 4 { // at 0, 0, 2 and 6 s
+		t.Errorf("%d reads in 5 s", f.reads)
+	}
+	b.steps(p, time.Minute)
+	if got := b.delivered(); got != "a" {
+		t.Errorf("delivered %q", got)
 	}
 }
 

@@ -81,6 +81,9 @@ func TestFailedPutIsRetriedWithTheSameObject(t *testing.T) {
 	if s3.puts != 1 {
 		t.Fatal("no wait before the second put")
 	}
+	if age := b.clock.Now().Sub(b.Stats().Oldest); age != 60*time.Second+999*time.Millisecond {
+		t.Errorf("the record that waits for its put is %s old", age)
+	}
 	b.after(time.Millisecond)
 	b.after(1999 * time.Millisecond)
 	if s3.puts != 2 {
@@ -88,6 +91,9 @@ func TestFailedPutIsRetriedWithTheSameObject(t *testing.T) {
 	}
 	b.after(time.Millisecond)
 	b.want(map[string]string{"b/2026/03/04/05/s-3-2026-03-04-05-06-07-" + id(1): "one"})
+	if oldest := b.Stats().Oldest; !oldest.IsZero() {
+		t.Errorf("what is away is still there: %s", oldest)
+	}
 	b.balanced()
 }
 
@@ -234,7 +240,16 @@ func TestDirectPutLimits(t *testing.T) {
 	if err := b.Put(Record{Data: []byte("a")}, Record{Data: make([]byte, 1_024_001)}); err == nil || b.Stats().Accepted != 0 {
 		t.Errorf("error %v, stats %+v", err, b.Stats())
 	}
-	if err := b.Put(Record{Data: make([]byte, 1_024_000)}); err != nil {
+	largest := Record{Data: make([]byte, 1_024_000)}
+	for name, batch := range map[string][]Record{"501 records": make([]Record, 501), "over 4 MiB": {largest, largest, largest, largest, largest}} {
+		if err := b.Put(batch...); err == nil || b.Stats().Accepted != 0 {
+			t.Errorf("%s: error %v, stats %+v", name, err, b.Stats())
+		}
+	}
+	if err := b.Put(largest, largest, largest, largest); err != nil {
+		t.Error(err)
+	}
+	if err := b.Put(make([]Record, 500)...); err != nil {
 		t.Error(err)
 	}
 	k := start(t, fromKinesis(described(nil)), Options{})

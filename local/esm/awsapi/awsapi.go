@@ -218,6 +218,9 @@ func destination(arn string) (service, name string, err error) {
 	if len(parts) < 6 || parts[5] == "" || parts[2] != "s3" && parts[2] != "sqs" && parts[2] != "sns" {
 		return "", "", fmt.Errorf("%q is not the ARN of a bucket, queue or topic, which are what failures are sent to here", arn)
 	}
+	if parts[2] != "s3" && strings.HasSuffix(arn, ".fifo") {
+		return "", "", fmt.Errorf("%q is FIFO: Lambda takes standard queues and topics", arn)
+	}
 	return parts[2], parts[5], nil
 }
 

@@ -82,6 +82,9 @@ func TestWhatIsNotReadHereIsRefusedByName(t *testing.T) {
 		`"kafka://failures" is not the ARN of a bucket, queue or topic`: func(d *lambda.GetEventSourceMappingOutput) {
 			d.DestinationConfig = &lambdatypes.DestinationConfig{OnFailure: &lambdatypes.OnFailure{Destination: aws.String("kafka://failures")}}
 		},
+		"failures.fifo\" is FIFO": func(d *lambda.GetEventSourceMappingOutput) {
+			d.DestinationConfig = &lambdatypes.DestinationConfig{OnFailure: &lambdatypes.OnFailure{Destination: aws.String("arn:aws:sqs:eu-west-1:111122223333:failures.fifo")}}
+		},
 		"BatchSize is 20000": func(d *lambda.GetEventSourceMappingOutput) { d.BatchSize = aws.Int32(20_000) },
 		"filter 1: eventID: filters are on data here": func(d *lambda.GetEventSourceMappingOutput) {
 			d.FilterCriteria = &lambdatypes.FilterCriteria{Filters: []lambdatypes.Filter{{Pattern: aws.String(`{"$or": [{"partitionKey": ["a"]}, {"eventID": [{"prefix": "shardId-"}]}], "data": {"kind": ["sale"]}}`)}}}
