@@ -353,6 +353,29 @@ func TestItAnswersBeforeTheDeadline(t *testing.T) {
 	}
 }
 
+// A record costs (distinct racers in the batch) / (records in the batch) writes.
+func TestABatchIsWrittenOncePerRacer(t *testing.T) {
+	f := newFixture(t)
+	var calls atomic.Int64
+	f.table.fault = func(context.Context, string) error {
+		calls.Add(1)
+		return nil
+	}
+	const records, racers = 1000, 50
+	var e events.KinesisEvent
+	for i := range records {
+		e.Records = append(e.Records, kinesisRecord(fmt.Sprintf("r-%04d", i%racers), int64(i/racers+1), i))
+	}
+	for n := range int64(2) { // the second time, the table refuses them
+		if _, err := f.handle(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		if got := calls.Load(); got != (n+1)*racers {
+			t.Errorf("%d writes after %d batches of %d records of %d racers", got, n+1, records, racers)
+		}
+	}
+}
+
 func TestWritesAreConcurrentWithinBounds(t *testing.T) {
 	f := newFixture(t)
 	var inFlight, most atomic.Int64
@@ -443,7 +466,7 @@ func kinesisRecord(racer string, seq int64, position int) events.KinesisEventRec
 		panic(err)
 	}
 	return events.KinesisEventRecord{Kinesis: events.KinesisRecord{
-		Data: data, SequenceNumber: fmt.Sprint(1000 - position), PartitionKey: "monza/" + racer,
+		Data: data, SequenceNumber: fmt.Sprint(10_000 - position), PartitionKey: "monza/" + racer,
 		ApproximateArrivalTimestamp: events.SecondsEpochTime{Time: time.Unix(seq, 0)},
 	}}
 }
