@@ -18,16 +18,16 @@ func (f Fold) Add(r Record) {
 }
 
 // After tells whether r is newer than another record of its racer.
-func (r Record) After(held Record) bool {
-	return r.Seq > held.Seq || r.Seq == held.Seq && compareAge(r, held) > 0
-}
+func (r Record) After(held Record) bool { return compareAge(r, held) > 0 }
 
 // compareAge orders by seq. Two different records with the same seq are a
 // producer's fault; the other fields break that tie so that even then the order
 // of arrival doesn't matter.
 func compareAge(a, b Record) int {
+	if a.Seq != b.Seq {
+		return cmp.Compare(a.Seq, b.Seq)
+	}
 	return cmp.Or(
-		cmp.Compare(a.Seq, b.Seq),
 		a.At.Compare(b.At),
 		cmp.Compare(a.Distance, b.Distance),
 		cmp.Compare(a.Speed, b.Speed),

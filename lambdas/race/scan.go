@@ -3,7 +3,6 @@ package race
 import (
 	"bytes"
 	"encoding/binary"
-	"math/bits"
 	"slices"
 	"time"
 )
@@ -97,7 +96,7 @@ func (s *scanner) blank() int {
 }
 
 func (s *scanner) byte(b byte) bool {
-	if s.at < len(s.in) && s.in[s.at] == b || s.blank() < len(s.in) && s.in[s.at] == b {
+	if s.blank() < len(s.in) && s.in[s.at] == b {
 		s.at++
 		return true
 	}
@@ -109,34 +108,23 @@ func (s *scanner) text() ([]byte, bool) {
 	if !s.byte('"') {
 		return nil, false
 	}
-	rest, n := s.in[s.at:], -1
-	for from := 0; from <= 16 && len(rest)-from >= 8; from += 8 { // most are short
-		if quote := marks(binary.LittleEndian.Uint64(rest[from:]) ^ ones*'"'); quote != 0 {
-			n = from + bits.TrailingZeros64(quote)/8
-			break
-		}
-	}
-	if n < 0 {
-		n = bytes.IndexByte(rest, '"')
-	}
+	n := bytes.IndexByte(s.in[s.at:], '"')
 	if n < 0 {
 		return nil, false
 	}
+	text := s.in[s.at : s.at+n]
 	s.at += n + 1
-	return rest[:n], isPlain(rest[:n])
+	return text, isPlain(text)
 }
-
-const ones, highs = 0x0101010101010101, 0x8080808080808080
-
-// marks the first of eight bytes that is 0. Marks after the first mean nothing.
-func marks(w uint64) uint64 { return (w - ones) &^ w & highs }
 
 // isPlain looks at eight bytes at a time for one that is a control character, a
 // backslash or beyond ASCII.
 func isPlain(text []byte) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; len(text) >= 8; text = text[8:] {
 		w := binary.LittleEndian.Uint64(text)
-		if (w|(w-ones*' ')&^w|marks(w^ones*'\\'))&highs != 0 {
+		slash := w ^ ones*'\\'
+		if (w|(w-ones*' ')&^w|(slash-ones)&^slash)&highs != 0 {
 			return false
 		}
 	}

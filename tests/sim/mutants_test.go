@@ -75,7 +75,7 @@ var guards = []mutant{
 	},
 	{
 		name: "the last record of a batch wins", file: "lambdas/race/fold.go",
-		from: `r.Seq > held.Seq || `, to: `true || `,
+		from: `compareAge(r, held) > 0`, to: `compareAge(r, held) > -2`,
 	},
 	// Rejected records.
 	{

@@ -166,12 +166,11 @@ func (h *handler[R]) Invoke(ctx context.Context, payload []byte) ([]byte, error)
 func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 	ctx, cancel := inTime(ctx)
 	defer cancel()
-	r := &run[R]{handler: h, log: logger(ctx, h.Log)}
-	r.lowest.Store(int64(len(records)))
+	r := h.begin(ctx, records)
 	if len(records) > 0 && h.source.shard != nil {
 		r.log = r.log.With("shardId", h.source.shard(&records[0]))
 	}
-	groups := r.group(records)
+	groups := r.group()
 	if h.single && h.Concurrency <= 1 {
 		r.inOrder(ctx)
 	} else {
@@ -199,18 +198,25 @@ func (h *handler[R]) work(ctx context.Context, records []R) ([]byte, error) {
 	return []byte(`{"batchItemFailures":[{"itemIdentifier":"` + sequence + `"}]}`), nil
 }
 
+// begin is a batch in work whose records are as in the event.
+func (h *handler[R]) begin(ctx context.Context, records []R) *run[R] {
+	n := len(records)
+	r := &run[R]{handler: h, log: logger(ctx, h.Log), records: records, at: make([]int, n), sequences: make([]string, n)}
+	for i := range records {
+		r.at[i], r.sequences[i] = i, h.source.sequence(&records[i])
+	}
+	r.lowest.Store(int64(n))
+	return r
+}
+
 // group sorts the records by key, the keys as they come and each key's records in
 // order.
-func (r *run[R]) group(records []R) []group {
+func (r *run[R]) group() []group {
 	numbers := make(map[string]int, 64)
-	r.records, r.sequences = records, make([]string, len(records))
-	indices := make([]int, 2*len(records))
-	at, of := indices[:len(records)], indices[len(records):]
-	r.at = at
+	of := make([]int, len(r.records))
 	var groups []group
-	for i := range records {
-		r.sequences[i] = r.source.sequence(&records[i])
-		key := r.key(&records[i])
+	for i := range r.records {
+		key := r.key(&r.records[i])
 		n, known := numbers[key]
 		if !known {
 			n = len(groups)
@@ -220,11 +226,8 @@ func (r *run[R]) group(records []R) []group {
 		of[i] = n
 		groups[n].to++
 	}
-	if len(groups) == len(records) || r.single && r.Concurrency <= 1 {
+	if len(groups) == len(r.records) || r.single && r.Concurrency <= 1 {
 		// There is nothing to sort.
-		for i := range records {
-			at[i] = i
-		}
 		for n := range groups {
 			groups[n] = group{n, n + 1}
 		}
@@ -238,7 +241,7 @@ func (r *run[R]) group(records []R) []group {
 	}
 	for i, n := range of {
 		g := &groups[n]
-		at[g.to] = i
+		r.at[g.to] = i
 		g.to++
 	}
 	r.sort()
@@ -324,7 +327,7 @@ func (r *run[R]) all(ctx context.Context, g group) {
 		return
 	}
 	if !r.single {
-		err := r.call(ctx, r.f, r.records[g.from:g.to:g.to])
+		err := r.call(ctx, r.f, g)
 		r.settle(ctx, err, g)
 		return
 	}
@@ -341,7 +344,7 @@ func (r *run[R]) all(ctx context.Context, g group) {
 
 // one works the i-th of r.records off and reports whether it is done with.
 func (r *run[R]) one(ctx context.Context, i int) bool {
-	err := r.call(ctx, r.f, r.records[i:i+1:i+1])
+	err := r.call(ctx, r.f, group{i, i + 1})
 	if err == nil {
 		return true
 	}
@@ -414,18 +417,18 @@ func (r *run[R]) fail(position int, err error) {
 }
 
 // call calls f; a panic is an error.
-func (r *run[R]) call(ctx context.Context, f func(context.Context, []R) error, records []R) (err error) {
+func (r *run[R]) call(ctx context.Context, f func(context.Context, []R) error, g group) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			var sequence string
-			if len(records) > 0 {
-				sequence = r.source.sequence(&records[0])
+			if g.from < g.to {
+				sequence = r.sequences[r.at[g.from]]
 			}
 			r.log.ErrorContext(ctx, "the handler panicked", "panic", fmt.Sprint(p), "sequenceNumber", sequence, "stack", string(debug.Stack()))
 			err = fmt.Errorf("the handler panicked: %v", p)
 		}
 	}()
-	return f(ctx, records)
+	return f(ctx, r.records[g.from:g.to:g.to])
 }
 
 // split takes the errors that name a record out of a joined one.

@@ -147,3 +147,29 @@ func TestUserRecordsOfAKeyStayInOrder(t *testing.T) {
 		}
 	})
 }
+
+// What is logged and answered is known before the function has the records.
+func TestAFunctionMayClearItsUserRecords(t *testing.T) {
+	quiet := batch.Options{Log: slog.New(slog.DiscardHandler)}
+	keys := batch.Keys(batch.UserRecords, nil, func(_ context.Context, records []batch.UserRecord) error {
+		bad := records[0].PartitionKey == "b"
+		clear(records)
+		if bad {
+			panic("index out of range")
+		}
+		return nil
+	}, quiet)
+	payload, err := keys.Invoke(t.Context(), event("a=1", "b=2", "a=3"))
+	if next := answered(t, payload, err, 3); next != 1 {
+		t.Errorf("the mapping goes on at %d (%v), want at the record that panicked", next, err)
+	}
+	windows := batch.Windows(batch.UserRecords, func(_ context.Context, _ batch.Window, count *int, records []batch.UserRecord) error {
+		*count += len(records)
+		clear(records)
+		return nil
+	}, quiet)
+	out, err := windows.Invoke(t.Context(), windowed("0", "", "a=1", "b=2"))
+	if err != nil || !strings.Contains(string(out), `"state":2`) {
+		t.Errorf("the window answers %s, %v", out, err)
+	}
+}

@@ -73,18 +73,14 @@ func (h *windows[R, S]) Invoke(ctx context.Context, payload []byte) ([]byte, err
 	}
 	ctx, cancel := inTime(ctx)
 	defer cancel()
-	r := &run[R]{handler: h.handler, log: logger(ctx, h.Log), records: records, at: make([]int, len(records))}
-	for i := range records {
-		r.at[i] = i
-	}
-	r.lowest.Store(int64(len(records)))
+	r, all := h.begin(ctx, records), group{0, len(records)}
 	window := Window{
 		Start: w.Start, End: w.End, ShardID: w.ShardID, EventSourceARN: w.EventSourceARN,
 		Final: w.IsFinalInvokeForWindow, Early: w.IsWindowTerminatedEarly,
 	}
-	err = r.call(ctx, func(ctx context.Context, records []R) error { return h.f(ctx, window, &state, records) }, records)
+	err = r.call(ctx, func(ctx context.Context, records []R) error { return h.f(ctx, window, &state, records) }, all)
 	if err != nil && len(records) > 0 {
-		r.settle(ctx, err, group{0, len(records)})
+		r.settle(ctx, err, all)
 		err = r.err // nil if all that failed is set aside
 	}
 	if err != nil {
@@ -99,7 +95,7 @@ func (h *windows[R, S]) Invoke(ctx context.Context, payload []byte) ([]byte, err
 	}
 	log := r.log.With("shardId", w.ShardID, "window", w.Start, "records", len(records), "rejected", r.rejected, "final", window.Final, "stateBytes", len(text))
 	if n := len(records); n > 0 {
-		log = log.With("from", h.source.sequence(&records[0]), "to", h.source.sequence(&records[n-1]))
+		log = log.With("from", r.sequences[0], "to", r.sequences[n-1])
 	}
 	switch {
 	case len(text) > maximumAnswer:
