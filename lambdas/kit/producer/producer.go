@@ -86,7 +86,8 @@ type Options struct {
 	// Aggregate, if set, puts many records into each of the stream's, as the KPL
 	// does: for small records that is cheaper and faster, and consumers need
 	// batch.UserRecords, kit/kpl or the KCL. Its RecordBytes is the producer's. With
-	// Ordered it needs the stream's Shards ([Shards]). Rate, Pending and all counts of records are of those that were added.
+	// Ordered it needs the stream's Shards ([Shards]). Rate, Pending and all counts of
+	// records are of those that were added.
 	Aggregate *kpl.Options
 	// Acknowledged, if set, is called after every call in which the stream took
 	// records, with these records, just as they were added. It must not keep the
